@@ -1,0 +1,37 @@
+"""The engines that can train a round: all clients at once, or one after the other on stock peft, the reference."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from ilora.stacked import Base, Parameters, StackedModel
+from ilora.tasks.base import Data
+from ilora.training import LocalWork, OnStep, Trained, VectorisedEngine
+
+CPU_BUDGET = 512 * 2**20  # bytes of activations alive at once
+
+
+class Engine(Protocol):
+    """What a round asks of a backbone."""
+
+    def train(self, work: LocalWork, on_step: OnStep) -> Trained:
+        """Train every client for its steps."""
+        ...
+
+    def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
+        """Each client's weighted sum of per-sample gradients."""
+        ...
+
+    def logits(self, parameters: Parameters, base: Base, data: Data) -> Tensor:
+        """Logits (K, n, C) of every client for the same samples."""
+        ...
+
+
+def make_engine(kind: str, model: nn.Module, linears: Mapping[str, nn.Linear], head: Sequence[str], data: Data) -> Engine:
+    """The engine that an experiment names."""
+    if kind == "sequential":
+        from ilora.engines.sequential import SequentialEngine
+
+        return SequentialEngine(model, tuple(linears), head, data)
+    return VectorisedEngine(StackedModel(model, linears, head), data, CPU_BUDGET)

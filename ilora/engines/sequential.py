@@ -1,0 +1,116 @@
+"""The reference engine: one client after another on stock peft, nothing stacked, nothing shared but the frozen backbone.
+
+Slow and plain on purpose: tests hold the vectorised engine against it, and the benchmark uses it as the honest baseline.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+from ilora.stacked import Base, Parameters
+from ilora.tasks.base import Data
+from ilora.training import LocalWork, OnStep, Trained, adjust_gradient, client_norms, gather, make_optimizer
+
+BATCH = 256  # samples that pass at once where nothing is learned
+
+
+class SequentialEngine:
+    """Every client trains its own peft model."""
+
+    def __init__(self, model: nn.Module, layers: Sequence[str], head: Sequence[str], data: Data) -> None:
+        self.model = model.requires_grad_(False).eval()
+        self.layers = tuple(layers)
+        self.head = tuple(head)
+        self.data = data
+
+    def train(self, work: LocalWork, on_step: OnStep) -> Trained:
+        """Train one client after the other."""
+        clients, steps = work.batches.shape[:2]
+        trained, losses, norms = [], torch.zeros(clients, steps), torch.zeros(clients, steps)
+        for k in range(clients):
+            client, own = self.client(work.start, work.base, k)
+            optimizer = make_optimizer(work.optimizer, list(own.values()), work.lr)
+            for step in range(steps):
+                optimizer.zero_grad()
+                inputs, labels = gather(self.data, work.batches[k : k + 1, step])
+                loss = work.objective(client(**{n: t[0] for n, t in inputs.items()}).logits[None], labels)
+                loss.sum().backward()
+                losses[k, step] = loss.item()
+                norms[k, step] = client_norms({n: t.grad[None] for n, t in own.items() if t.grad is not None})[0]
+                self._adjust(own, work, k)
+                optimizer.step()
+                on_step(k * steps + step + 1, clients * steps)
+            trained.append(self._padded(own, work.start))
+        return Trained({name: torch.stack([t[name] for t in trained]) for name in work.start}, losses, norms)
+
+    def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
+        """Each client's sum_i w_i grad CE_i over its own samples."""
+        total = []
+        for k, (index, weight) in enumerate(zip(samples, weights, strict=True)):
+            client, own = self.client(parameters, base, k)
+            for first in range(0, len(index), BATCH):
+                inputs, labels = gather(self.data, index[first : first + BATCH])
+                loss = nn.functional.cross_entropy(client(**inputs).logits, labels, reduction="none")
+                (loss * weight[first : first + BATCH]).sum().backward()
+            gradients = {name: torch.zeros_like(t) if t.grad is None else t.grad for name, t in own.items()}
+            total.append(self._padded(gradients, parameters))
+        return {name: torch.stack([t[name] for t in total]) for name in parameters}
+
+    @torch.no_grad()
+    def logits(self, parameters: Parameters, base: Base, data: Data) -> Tensor:
+        """Logits (K, n, C) of every client for the same samples."""
+        result = []
+        for k in range(len(base.ranks)):
+            client, _ = self.client(parameters, base, k)
+            parts = [client(**{n: t[i : i + BATCH] for n, t in data.inputs.items()}).logits for i in range(0, len(data), BATCH)]
+            result.append(torch.cat(parts))
+        return torch.stack(result)
+
+    def client(self, parameters: Parameters, base: Base, k: int) -> tuple[PeftModel, Parameters]:
+        """Client k's own peft model on its own frozen base, and its trainable tensors under our names."""
+        rank, s = base.ranks[k], float(base.scales[k])
+        model = copy.deepcopy(self.model)
+        for layer in self.layers:
+            linear = model.get_submodule(layer)
+            assert isinstance(linear, nn.Linear)
+            if layer in base.merged:
+                linear.weight += base.merged[layer]
+            if layer in base.offsets:
+                linear.weight -= base.offsets[layer][k].product()
+        config = LoraConfig(r=rank, lora_alpha=s * rank, target_modules=list(self.layers), modules_to_save=list(self.head))
+        client = get_peft_model(model, config).eval()
+        own: Parameters = {}
+        with torch.no_grad():
+            for layer in self.layers:
+                lora = client.base_model.model.get_submodule(layer)
+                own[f"{layer}.A"], own[f"{layer}.B"] = lora.lora_A["default"].weight, lora.lora_B["default"].weight
+                own[f"{layer}.A"].copy_(parameters[f"{layer}.A"][k, : rank])
+                own[f"{layer}.B"].copy_(parameters[f"{layer}.B"][k, :, : rank])
+            for part in self.head:
+                saved = client.base_model.model.get_submodule(part).modules_to_save["default"]
+                for name, tensor in saved.named_parameters():
+                    own[f"head.{part}.{name}"] = tensor
+                    tensor.copy_(parameters[f"head.{part}.{name}"][k])
+        return client, {name: own[name] for name in parameters}
+
+    def _adjust(self, own: Parameters, work: LocalWork, k: int) -> None:
+        """Correct and mask the gradients of client k, cut to its slots."""
+        for name, tensor in own.items():
+            grad = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+            full = torch.zeros_like(work.start[name][k])
+            full[tuple(slice(size) for size in grad.shape)] = grad
+            padded = full[None]
+            padded.grad = padded.clone()
+            adjust_gradient(padded, name, work, slice(k, k + 1))
+            tensor.grad = padded.grad[0][tuple(slice(size) for size in tensor.shape)]
+
+    def _padded(self, own: Parameters, like: Parameters) -> Parameters:
+        """Client tensors padded to the shapes of the stacks."""
+        padded = {}
+        for name, tensor in own.items():
+            padded[name] = torch.zeros_like(like[name][0])
+            padded[name][tuple(slice(size) for size in tensor.shape)] = tensor.detach()
+        return padded

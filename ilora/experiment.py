@@ -1,0 +1,232 @@
+"""Experiment: everything a user can choose, checked when it is made, and the same in Python, JSON and a URL."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from math import isfinite
+from typing import Any, get_args
+
+from ilora.methods import Recipe, resolve
+from ilora.tasks import TASKS, TaskCard
+
+MOST_CLIENTS = 1_000
+
+RANK_PROFILES: dict[str, tuple[str, tuple[int, ...]]] = {
+    "spread": ("2, 4, 8 and 16 in turn", (2, 4, 8, 16)),
+    "uniform": ("4 for everyone", (4,)),
+    "paper": ("2, 4 and 6 in turn, as in the ILoRA paper", (2, 4, 6)),
+    "heavy-tail": ("mostly 2, a few 4 and 8, one in sixteen 16", (2, 2, 4, 2, 2, 8, 2, 2, 4, 2, 2, 2, 4, 2, 16, 8)),
+    "one-giant": ("16 for the first client, 2 for the others", (16, 2)),
+}
+SKEWS = {
+    "iid": "everyone gets the same mix of classes",
+    "label": "Dirichlet label skew: the smaller alpha, the fewer classes a client sees",
+    "shards": "each client holds a few shards of sorted labels, so only a few classes",
+    "quantity": "the same mix of classes, but Dirichlet-distributed amounts",
+}
+OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD with momentum 0.9"}
+ENGINES = {"vectorised": "all clients at once", "sequential": "one client after another on stock peft, the reference"}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = {"float32": "float32 throughout"}
+
+
+def profile_ranks(profile: str, clients: int) -> tuple[int, ...]:
+    """The rank of each of `clients` clients under a named profile."""
+    pattern = RANK_PROFILES[profile][1]
+    if profile == "one-giant":
+        return (pattern[0],) + (pattern[1],) * (clients - 1)
+    return tuple(pattern[k % len(pattern)] for k in range(clients))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is trained, by whom, how, and from which seed.
+
+    Every field is checked on construction; a wrong one raises a ValueError of one sentence that names the field, its value
+    and what is allowed.
+    """
+
+    task: str = "digits"
+    method: str = "ilora"
+    ranks: tuple[int, ...] | str = "spread"  # one rank per client, or the name of a profile
+    clients: int | None = None  # with a profile: how many; 8 if not said
+    skew: str = "label"
+    alpha: float = 0.3
+    shards: int = 2
+    participation: float = 1.0
+    rounds: int = 15
+    local_steps: int = 10
+    batch_size: int = 16
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    scaling: float | str | None = None  # None: the method's own, 1 for most
+    backbone: str = ""  # empty: the task's own
+    targets: tuple[str, ...] = ()  # empty: the task's own, query and value
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    engine: str = "vectorised"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _allow(self.task in TASKS, "task", self.task, ", ".join(TASKS))
+        card = TASKS[self.task]
+        self._set("backbone", self.backbone or card.backbone)
+        self._set("targets", tuple(_listed("targets", self.targets)) or card.targets)
+        self._set("options", _options(self.options))
+        _allow(self.backbone in card.backbones, "backbone", self.backbone, ", ".join(card.backbones))
+        for target in self.targets:
+            _allow(target in card.linears, "targets", target, ", ".join(card.linears))
+        self._check_numbers()
+        self._check_clients(card)
+        for name, allowed in (
+            ("skew", SKEWS), ("optimizer", OPTIMIZERS), ("engine", ENGINES), ("device", DEVICES), ("precision", PRECISIONS)
+        ):  # fmt: skip
+            _allow(getattr(self, name) in allowed, name, getattr(self, name), ", ".join(allowed))
+        self.recipe  # noqa: B018  an unknown method or option is refused here
+
+    def _check_numbers(self) -> None:
+        for name, least, greatest in (
+            ("rounds", 1, 10_000), ("local_steps", 0, 100_000), ("batch_size", 1, 4_096), ("shards", 1, 100), ("seed", 0, 2**31 - 1)
+        ):  # fmt: skip
+            self._set(name, _whole(name, getattr(self, name), least, greatest))
+        self._set("alpha", _number("alpha", self.alpha, 0.001, 1_000))
+        self._set("participation", _number("participation", self.participation, 0.001, 1))
+        self._set("lr", _number("lr", self.lr, 0, 10))
+
+    def _check_clients(self, card: TaskCard) -> None:
+        most = min(MOST_CLIENTS, card.train_samples)
+        if self.clients is not None:
+            self._set("clients", _whole("clients", self.clients, 1, most))
+        if isinstance(self.ranks, str):
+            _allow(self.ranks in RANK_PROFILES, "ranks", self.ranks, f"a list of ranks, or one of {', '.join(RANK_PROFILES)}")
+            self._set("clients", self.clients or 8)
+            return
+        greatest = card.smallest_dimension(self.targets)
+        ranks = tuple(_whole("ranks", rank, 1, greatest) for rank in _listed("ranks", self.ranks))
+        _allow(len(ranks) > 0, "ranks", [], "at least one rank")
+        _allow(len(ranks) <= most, "ranks", f"a list of {len(ranks)} clients", f"at most {most} clients on task {self.task}")
+        _allow(self.clients in (None, len(ranks)), "clients", self.clients, f"{len(ranks)}, the number of ranks given")
+        self._set("ranks", ranks)
+        self._set("clients", len(ranks))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The method with its ingredients and options made definite."""
+        return resolve(self.method, self.options, self.scaling)
+
+    @property
+    def client_ranks(self) -> tuple[int, ...]:
+        """The rank of every client, K of them."""
+        return profile_ranks(self.ranks, self.clients or 1) if isinstance(self.ranks, str) else self.ranks
+
+    def replace(self, **changes: Any) -> "Experiment":
+        """The same experiment with some fields changed, checked anew."""
+        if "ranks" in changes and "clients" not in changes:
+            changes["clients"] = None
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as plain JSON values."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in {**asdict(self), "options": dict(self.options)}.items()
+        }
+
+    def to_json(self) -> str:
+        """The experiment as JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Experiment":
+        """Rebuild an experiment; ValueError for a field that does not exist."""
+        known = {f.name for f in fields(cls)}
+        for name in values:
+            _allow(name in known, "field", name, ", ".join(sorted(known)))
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Experiment":
+        """Rebuild an experiment from its JSON."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"experiment is not JSON ({error}); allowed is what Experiment.to_json writes.") from None
+        _allow(isinstance(values, dict), "experiment", values, "a JSON object")
+        return cls.from_dict(values)
+
+    def to_query(self) -> dict[str, str]:
+        """The fields that differ from the default, as text for a URL."""
+        plain = Experiment()
+        return {
+            name: _as_text(value)
+            for name, value in self.to_dict().items()
+            if value != plain.to_dict()[name] and not (name == "clients" and not isinstance(self.ranks, str))
+        }
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> "Experiment":
+        """Rebuild an experiment from a URL's parameters, each checked; parameters that are no field are ignored."""
+        known = {f.name: f.type for f in fields(cls)}
+        return cls(**{name: _from_text(name, known[name], text) for name, text in query.items() if name in known})
+
+
+def _allow(condition: bool, name: str, value: Any, allowed: str) -> None:
+    if not condition:
+        raise ValueError(f"{name} is {value!r}; allowed: {allowed}.")
+
+
+def _number(name: str, value: Any, least: float, greatest: float) -> float:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and least <= value <= greatest
+    _allow(good, name, value, f"a number from {least:g} to {greatest:g}")
+    return float(value)
+
+
+def _whole(name: str, value: Any, least: int, greatest: int) -> int:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value == int(value)
+    _allow(good and least <= value <= greatest, name, value, f"a whole number from {least} to {greatest}")
+    return int(value)
+
+
+def _listed(name: str, value: Any) -> list[Any]:
+    _allow(isinstance(value, list | tuple), name, value, "a list")
+    return list(value)
+
+
+def _options(options: Any) -> dict[str, Any]:
+    _allow(isinstance(options, Mapping) and all(isinstance(name, str) for name in options), "options", options, "a mapping of names to values")
+    return dict(options)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _from_text(name: str, kind: Any, text: str) -> Any:
+    """Read a field from a URL or a command line; what cannot be read is passed on for the field's own check to refuse."""
+    if name == "options":
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    if name == "targets":
+        return [part.strip() for part in text.split(",")]
+    if name == "ranks":
+        return text if text in RANK_PROFILES else [_as_number(part) for part in text.split(",")]
+    if name == "scaling" or {int, float} & {kind, *get_args(kind)}:
+        return _as_number(text)
+    return text
+
+
+def _as_number(text: str) -> int | float | str:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,81 @@
+"""Who holds what: the samples of a task spread over clients.
+
+No client is ever empty: while one is, it takes one sample from the client that holds most.
+"""
+
+import numpy as np
+
+from ilora.randomness import numpy_generator
+
+Shares = list[np.ndarray]  # sample indices, one array per client
+
+
+def partition(labels: np.ndarray, clients: int, skew: str, *, alpha: float = 0.3, shards: int = 2, seed: int = 0) -> Shares:
+    """Spread samples over clients: K arrays of indices, disjoint, together all samples, none empty.
+
+    labels (n,); skew: "iid", "label", "shards" or "quantity". ValueError for more clients than samples.
+    """
+    if clients > len(labels):
+        raise ValueError(f"clients is {clients}; allowed are at most {len(labels)}, one sample for each.")
+    random = numpy_generator(seed, "partition", skew)
+    if skew == "iid":
+        shares = iid(labels, clients, random)
+    elif skew == "label":
+        shares = dirichlet_labels(labels, clients, alpha, random)
+    elif skew == "shards":
+        shares = sorted_shards(labels, clients, shards, random)
+    elif skew == "quantity":
+        shares = dirichlet_quantities(labels, clients, alpha, random)
+    else:
+        raise ValueError(f"skew is {skew!r}; allowed are iid, label, shards, quantity.")
+    return [np.sort(share) for share in fill_empty(shares)]
+
+
+def iid(labels: np.ndarray, clients: int, random: np.random.Generator) -> Shares:
+    """Equal shares of the shuffled samples."""
+    return np.array_split(random.permutation(len(labels)), clients)
+
+
+def dirichlet_labels(labels: np.ndarray, clients: int, alpha: float, random: np.random.Generator) -> Shares:
+    """Each class is spread by one Dirichlet(alpha) draw, floored at 0.001 and renormalised (as ILoRA's code does)."""
+    shares: list[list[np.ndarray]] = [[] for _ in range(clients)]
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        portions = np.maximum(random.dirichlet(np.full(clients, alpha)), 0.001)
+        for share, part in zip(shares, _cut(members, portions), strict=True):
+            share.append(part)
+    return [np.concatenate(parts) for parts in shares]
+
+
+def sorted_shards(labels: np.ndarray, clients: int, shards: int, random: np.random.Generator) -> Shares:
+    """Samples sorted by label, cut into clients x shards pieces, `shards` random pieces for each client (McMahan et al. 2017)."""
+    order = random.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    pieces = np.array_split(order, clients * shards)
+    hands = random.permutation(clients * shards).reshape(clients, shards)
+    return [np.concatenate([pieces[piece] for piece in hand]) for hand in hands]
+
+
+def dirichlet_quantities(labels: np.ndarray, clients: int, alpha: float, random: np.random.Generator) -> Shares:
+    """Shuffled samples in amounts drawn from Dirichlet(alpha)."""
+    return _cut(random.permutation(len(labels)), random.dirichlet(np.full(clients, alpha)))
+
+
+def fill_empty(shares: Shares) -> Shares:
+    """Give every empty client one sample of the client that holds most."""
+    shares = list(shares)
+    for k in range(len(shares)):
+        if len(shares[k]) == 0:
+            richest = max(range(len(shares)), key=lambda j: len(shares[j]))
+            shares[k], shares[richest] = shares[richest][-1:], shares[richest][:-1]
+    return shares
+
+
+def class_counts(labels: np.ndarray, shares: Shares, classes: int) -> np.ndarray:
+    """(K, classes): how many samples of each class every client holds."""
+    return np.stack([np.bincount(labels[share], minlength=classes) for share in shares])
+
+
+def _cut(members: np.ndarray, portions: np.ndarray) -> Shares:
+    ends = np.round(np.cumsum(portions / portions.sum())[:-1] * len(members)).astype(int)
+    return np.split(members, ends)

@@ -1,0 +1,134 @@
+"""Round: everything that is known after a round, as plain numbers and numpy arrays: what is stored, drawn and tested.
+
+Clients are listed in the order of `clients["id"]`; where an array is per pair of clients it covers the first
+MOST_PAIRED of them.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+MOST_PAIRED = 64  # clients between which alignment and cosine are computed pair by pair
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """Diagnostics of one adapted layer after one round; C clients took part, M = min(C, MOST_PAIRED).
+
+    Errors are Frobenius norms; `relative` ones are divided by the norm of the ideal update. Overlaps are in 0..1,
+    angles in degrees. An overlap or angle is NaN where a client's update is zero.
+    """
+
+    aggregation_error: float  # ||G - ideal||, absolute
+    relative_error: float
+    averaging_error: float  # relative: what the rule lost before it cut the rank
+    truncation_error: float  # relative: what cutting to the server's rank lost
+    update_norm: float  # ||G||
+    ideal_norm: float
+    weight_norm: float  # ||theta_0||
+    drift: float  # D = sum p_k ||D_k - D||^2 / ||D||^2 over local movements D_k
+    cosine: float  # mean cosine between the movements of two clients
+    alignment: float  # mean overlap of column and row spaces over pairs of clients
+    chance: float  # what `alignment` would be between random subspaces of these ranks
+    effective_rank: float  # of G: exp of the entropy of its normalised singular values
+    effective_rank_ideal: float
+    energy_share: float  # of G: share of the squared singular values in the first r_min
+    energy_share_ideal: float
+    singular_values: Array  # (R,) of G, R = the server's rank, largest first
+    singular_values_ideal: Array  # (R,) of the ideal update
+    coverage: Array  # (R,) weight of the clients that own slot 1..R
+    drift_clients: Array  # (C,) ||D_k - D|| / ||D||
+    movement_norm: Array  # (C,) ||D_k||
+    broadcast_error: Array  # (C,) ||W_k - W|| / ||G|| at the next broadcast, per client of this round
+    cosines: Array  # (M, M) between movements
+    overlap_columns: Array  # (M, M) phi between column spaces of movements
+    overlap_rows: Array  # (M, M)
+    overlap_chance: Array  # (M, M) chance level, mean of columns and rows
+    angles: Array  # (M, M) mean principal angle between column spaces, degrees
+    overlap_columns_global: Array  # (M,) phi between client and ideal movement
+    overlap_rows_global: Array  # (M,)
+    angles_global: Array  # (M,) mean principal angle to the ideal movement's column space, degrees
+
+
+@dataclass(frozen=True)
+class Round:
+    """One finished round. Layers are keyed by module name in model order; `clients` maps a column to one value per client."""
+
+    index: int  # 1 is the first round
+    accuracy: float  # of the server's model on the test set, 0..1
+    loss: float
+    train_loss: float  # mean over clients of their mean loss during local training, weighted by p_k
+    aggregation_error: float  # relative, all layers together
+    averaging_error: float
+    truncation_error: float
+    alignment: float  # mean over layers
+    chance: float  # chance level of `alignment`
+    drift: float  # mean over layers
+    cosine: float
+    effective_rank: float  # mean over layers
+    energy_share: float
+    moved_without_learning: float  # ||W_1 - theta_0|| / ||theta_0|| that the method's start and bookkeeping alone cause
+    correction_ratio: float  # mean ||c - c_k|| / ||g||; 0 without a correction
+    floats_up: int  # numbers sent by all clients together
+    floats_down: int
+    bytes_up: int
+    bytes_down: int
+    seconds: float
+    clients: dict[str, Array] = field(default_factory=dict)
+    # id · rank · samples · weight (p_k) · accuracy, loss (its trained model on the test set) · personal_accuracy (same, test set
+    # re-weighted to the client's own class shares) · train_loss · correction_ratio
+    layers: dict[str, LayerRecord] = field(default_factory=dict)
+    factors: dict[str, Array] = field(default_factory=dict)
+    # "<layer>/start/A" (C, R, d_in), "<layer>/start/B" (C, d_out, R), "<layer>/trained/A", "<layer>/trained/B" of the first
+    # MOST_PAIRED clients, "<layer>/server/A" (R, d_in), "<layer>/server/B" (d_out, R)
+    snapshot: dict[str, Array] = field(default_factory=dict)  # what the next round needs; simulate(resume_from=...) takes it
+
+    def metrics(self) -> dict[str, float]:
+        """The scalars of the round by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.type in (int, float)}
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything but scalars and the snapshot, flat: clients/<column>, layers/<layer>/<field>, factors/<...>."""
+        flat = {f"clients/{name}": np.asarray(column) for name, column in self.clients.items()}
+        for layer, record in self.layers.items():
+            flat |= {f"layers/{layer}/{f.name}": np.asarray(getattr(record, f.name)) for f in fields(record)}
+        return flat | {f"factors/{name}": array for name, array in self.factors.items()}
+
+    @classmethod
+    def from_parts(cls, metrics: dict[str, Any], arrays: dict[str, Array]) -> "Round":
+        """The round that `metrics` and `arrays` were taken from, without its snapshot."""
+        clients, factors, layers = {}, {}, {}
+        for name, array in arrays.items():
+            kind, _, rest = name.partition("/")
+            if kind == "clients":
+                clients[rest] = array
+            elif kind == "factors":
+                factors[rest] = array
+            else:
+                layer, _, column = rest.rpartition("/")
+                layers.setdefault(layer, {})[column] = array if array.ndim else array.item()
+        records = {layer: LayerRecord(**columns) for layer, columns in layers.items()}
+        return cls(**metrics, clients=clients, layers=records, factors=factors)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is fixed for a whole run and known once it starts: who holds what, and on what it runs."""
+
+    clients: int
+    ranks: Array  # (K,)
+    samples: Array  # (K,)
+    class_counts: Array  # (K, classes)
+    classes: tuple[str, ...]
+    layers: tuple[str, ...]  # adapted layers in model order
+    shapes: tuple[tuple[int, int], ...]  # (d_out, d_in) of each
+    device: str
+    precision: str
+    threads: int
+    test_samples: int
+    backbone_parameters: int
+    adapter_parameters: Array  # (K,) trainable numbers of each client's adapters
+    head_parameters: int

@@ -1,0 +1,200 @@
+"""Writes the record of a round: turns what happened, in tensors, into the numbers and arrays of `records`."""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ilora import diagnostics, products
+from ilora.adapters import Factors, Stack
+from ilora.aggregation import Aggregate, relative
+from ilora.evaluation import ClientScores
+from ilora.records import MOST_PAIRED, LayerRecord, Round
+from ilora.server import ServerLayer
+from ilora.training import Trained
+
+BYTES_PER_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class LayerOutcome:
+    """One layer's round: what the clients received and sent, what the server made of it, and what was merged beneath before."""
+
+    start: Stack
+    sent: Stack
+    scales: Tensor
+    aggregate: Aggregate
+    merged: Factors | None
+
+
+def layer_record(layer: ServerLayer, outcome: LayerOutcome, p: Tensor, r_min: int) -> LayerRecord:
+    """All diagnostics of one layer after one round."""
+    aggregate = outcome.aggregate
+    error = diagnostics.aggregation_error(aggregate, outcome.merged)
+    held, ideal = aggregate.held(), aggregate.ideal
+    if outcome.merged is not None:
+        held, ideal = products.add(held, outcome.merged), products.add(ideal, outcome.merged)
+    sigma, sigma_ideal = products.svd(held)[1], products.svd(ideal)[1]
+    moves = diagnostics.movements(outcome.start, outcome.sent, outcome.scales)
+    D, drift_clients = diagnostics.drift(moves, p)
+    return LayerRecord(
+        aggregation_error=error.total,
+        relative_error=relative(error.total, error.ideal),
+        averaging_error=relative(error.averaging, error.ideal),
+        truncation_error=relative(error.truncation, error.ideal),
+        update_norm=products.norm(held),
+        ideal_norm=error.ideal,
+        weight_norm=float(torch.linalg.matrix_norm(layer.weight)),
+        drift=D,
+        effective_rank=diagnostics.effective_rank(sigma),
+        effective_rank_ideal=diagnostics.effective_rank(sigma_ideal),
+        energy_share=diagnostics.energy_share(sigma, r_min),
+        energy_share_ideal=diagnostics.energy_share(sigma_ideal, r_min),
+        singular_values=first_numbers(sigma, layer.rank),
+        singular_values_ideal=first_numbers(sigma_ideal, layer.rank),
+        coverage=diagnostics.coverage(outcome.start.ranks, p, layer.rank).numpy(),
+        drift_clients=drift_clients.float().cpu().numpy(),
+        movement_norm=diagnostics.norms(moves).float().cpu().numpy(),
+        broadcast_error=broadcast_errors(layer, outcome),
+        **alignment_fields(moves, outcome.start.ranks, p, layer.rank),
+    )
+
+
+def first_numbers(values: Tensor, count: int) -> np.ndarray:
+    """The first `count` values, zeros where there are fewer."""
+    head = values[:count].float().cpu().numpy()
+    return np.pad(head, (0, count - len(head)))
+
+
+def broadcast_errors(layer: ServerLayer, outcome: LayerOutcome) -> np.ndarray:
+    """(C,) what each client's rank cannot hold of the new aggregate."""
+    ranks = outcome.start.ranks
+    kept = outcome.aggregate.offset is not None
+    error = {
+        rank: diagnostics.broadcast_error(outcome.aggregate, rank, layer.initial(rank, 0).offset if kept else None, outcome.merged)
+        for rank in set(ranks)
+    }
+    return np.array([error[rank] for rank in ranks], dtype=np.float32)
+
+
+def alignment_fields(moves: Stack, ranks: tuple[int, ...], p: Tensor, server_rank: int) -> dict[str, Any]:
+    """Overlaps, angles and cosines between the movements of up to MOST_PAIRED clients, and to the mean movement."""
+    M = min(len(ranks), MOST_PAIRED)
+    some = Stack(moves.A[:M], moves.B[:M], moves.ranks[:M])
+    mean = products.compact(moves.concatenate(p))
+    own = diagnostics.bases(some, torch.tensor(ranks[:M]))
+    common = diagnostics.bases(Stack(mean.A[None], mean.B[None], (mean.rank,)), torch.tensor([server_rank]))
+    d_out, d_in = moves.B.shape[1], moves.A.shape[2]
+    columns = diagnostics.overlap(own.U, own.U, own.sizes, own.sizes)
+    rows = diagnostics.overlap(own.V, own.V, own.sizes, own.sizes)
+    chance = (diagnostics.chance_overlap(own.sizes, own.sizes, d_out) + diagnostics.chance_overlap(own.sizes, own.sizes, d_in)) / 2
+    cosine = diagnostics.cosines(some)
+    arrays = {
+        "cosines": cosine,
+        "overlap_columns": columns,
+        "overlap_rows": rows,
+        "overlap_chance": chance,
+        "angles": diagnostics.mean_angles(own.U, own.U, own.sizes, own.sizes),
+        "overlap_columns_global": diagnostics.overlap(own.U, common.U, own.sizes, common.sizes)[:, 0],
+        "overlap_rows_global": diagnostics.overlap(own.V, common.V, own.sizes, common.sizes)[:, 0],
+        "angles_global": diagnostics.mean_angles(own.U, common.U, own.sizes, common.sizes)[:, 0],
+    }
+    return {
+        "alignment": mean_of_pairs((columns + rows) / 2),
+        "chance": mean_of_pairs(chance),
+        "cosine": mean_of_pairs(cosine),
+        **{name: array.float().cpu().numpy() for name, array in arrays.items()},
+    }
+
+
+def mean_of_pairs(matrix: Tensor) -> float:
+    """Mean over pairs of different clients, NaN pairs left out; NaN where there is no pair."""
+    above = torch.triu(torch.ones_like(matrix), 1).bool()
+    return float(matrix[above].nanmean())
+
+
+def round_record(
+    *,
+    index: int,
+    server_scores: tuple[float, float],
+    scores: ClientScores,
+    p: Tensor,
+    trained: Trained,
+    correction_ratio: Tensor,
+    moved_without_learning: float,
+    ids: list[int],
+    ranks: tuple[int, ...],
+    samples: list[int],
+    layers: dict[str, LayerRecord],
+    outcomes: dict[str, LayerOutcome],
+    floats: tuple[int, int],
+    snapshot: dict[str, np.ndarray],
+    seconds: float,
+) -> Round:
+    """The whole record of a round."""
+    train_loss = trained.losses.mean(1) if trained.losses.shape[1] else torch.full((len(ids),), float("nan"))
+    columns = {
+        "id": np.array(ids),
+        "rank": np.array(ranks),
+        "samples": np.array(samples),
+        "weight": p,
+        "accuracy": scores.accuracy,
+        "loss": scores.loss,
+        "personal_accuracy": scores.personal_accuracy,
+        "train_loss": train_loss,
+        "correction_ratio": correction_ratio,
+    }
+    records = list(layers.values())
+    length = sqrt(sum(record.ideal_norm**2 for record in records))
+
+    def over_layers(field: str) -> float:
+        return float(np.nanmean([getattr(record, field) for record in records])) if not all_nan(records, field) else float("nan")
+
+    def error(field: str) -> float:
+        return relative(sqrt(sum((getattr(record, field) * record.ideal_norm) ** 2 for record in records if record.ideal_norm)), length)
+
+    return Round(
+        index=index,
+        accuracy=server_scores[0],
+        loss=server_scores[1],
+        train_loss=float((p.cpu() * train_loss.cpu()).sum()),
+        aggregation_error=relative(sqrt(sum(record.aggregation_error**2 for record in records)), length),
+        averaging_error=error("averaging_error"),
+        truncation_error=error("truncation_error"),
+        alignment=over_layers("alignment"),
+        chance=over_layers("chance"),
+        drift=over_layers("drift"),
+        cosine=over_layers("cosine"),
+        effective_rank=over_layers("effective_rank"),
+        energy_share=over_layers("energy_share"),
+        moved_without_learning=moved_without_learning,
+        correction_ratio=float(correction_ratio.mean()),
+        floats_up=floats[0],
+        floats_down=floats[1],
+        bytes_up=floats[0] * BYTES_PER_FLOAT,
+        bytes_down=floats[1] * BYTES_PER_FLOAT,
+        seconds=seconds,
+        clients={name: np.asarray(column.cpu() if isinstance(column, Tensor) else column) for name, column in columns.items()},
+        layers=layers,
+        factors=kept_factors(outcomes),
+        snapshot=snapshot,
+    )
+
+
+def all_nan(records: list[LayerRecord], field: str) -> bool:
+    """Whether a field is undefined in every layer."""
+    return all(np.isnan(getattr(record, field)) for record in records)
+
+
+def kept_factors(outcomes: dict[str, LayerOutcome]) -> dict[str, np.ndarray]:
+    """The factors that clients received and sent, and the server's new ones, of the first MOST_PAIRED clients."""
+    kept = {}
+    for name, outcome in outcomes.items():
+        for stage, stack in (("start", outcome.start), ("trained", outcome.sent)):
+            kept[f"{name}/{stage}/A"], kept[f"{name}/{stage}/B"] = stack.A[:MOST_PAIRED], stack.B[:MOST_PAIRED]
+        server = outcome.aggregate.factors(outcome.aggregate.rank)
+        kept[f"{name}/server/A"], kept[f"{name}/server/B"] = server.A, server.B
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in kept.items()}

@@ -1,0 +1,283 @@
+"""What a record says in plain words: one sentence for each figure, which is also its text alternative. No screen, no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+import pandas as pd
+
+from ilora.records import LayerRecord, Round, RunFacts
+
+NOTHING = 5e-5  # a relative error below this is shown as nothing: float32 rounding
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A scalar of a round as people read it: its name, its unit, how many decimals, and which way is better."""
+
+    title: str
+    about: str
+    unit: str = ""
+    scale: float = 1.0
+    digits: int = 2
+    better: str = ""  # "higher", "lower", or neither
+
+    def show(self, value: float) -> str:
+        """The value with its unit."""
+        if not isfinite(value):
+            return "not defined"
+        return f"{value * self.scale:,.{self.digits}f}{' ' + self.unit if self.unit else ''}"
+
+
+MEASURES: dict[str, Measure] = {
+    "accuracy": Measure("Test accuracy", "Share of the test samples that the server's model gets right.", "%", 100, 1, "higher"),
+    "loss": Measure("Test loss", "Mean cross-entropy of the server's model on the test samples.", better="lower"),
+    "train_loss": Measure("Training loss", "Mean cross-entropy during local training, over all clients of the round.", better="lower"),
+    "aggregation_error": Measure(
+        "Aggregation error", "What the server's rule lost, as a share of the ideal update, the average of the clients' models.", "%", 100, 1, "lower"
+    ),
+    "alignment": Measure("Subspace alignment", "How much the clients' updates share their directions: 1 all of them, 0 none."),
+    "drift": Measure("Client drift", "How far the clients' movements lie from their mean, relative to the mean's own length."),
+    "cosine": Measure("Cosine between clients", "1: all move the same way. 0: at right angles. -1: against each other."),
+    "effective_rank": Measure("Effective rank", "How many directions the server's update really uses.", digits=1),
+    "energy_share": Measure("Energy share", "Share of the server's update that the smallest rank can hold.", "%", 100, 0),
+    "megabytes_up": Measure("Sent up", "Everything that the clients have sent to the server so far.", "MB", 1, 2, "lower"),
+    "megabytes_down": Measure("Sent down", "Everything that the server has sent to the clients so far.", "MB", 1, 2, "lower"),
+    "seconds": Measure("Time per round", "Wall-clock time of the round, training and diagnostics.", "s", better="lower"),
+}
+
+
+def with_totals(history: pd.DataFrame) -> pd.DataFrame:
+    """The history with the running totals of what was sent, in megabytes."""
+    return history.assign(megabytes_up=history["bytes_up"].cumsum() / 1e6, megabytes_down=history["bytes_down"].cumsum() / 1e6)
+
+
+def client_name(identity: int, rank: int | None = None) -> str:
+    """A client as the screen calls it: the first one is client 1."""
+    return f"client {int(identity) + 1}" + ("" if rank is None else f" (rank {int(rank)})")
+
+
+def layer_names(layers: Sequence[str]) -> dict[str, str]:
+    """Short names of layers, "block 2 query" for the query of the second block; the full names where these would clash."""
+    short = {}
+    for layer in layers:
+        parts = layer.split(".")
+        number = next((int(part) + 1 for part in parts if part.isdigit()), None)
+        short[layer] = parts[-1] if number is None else f"block {number} {parts[-1].removesuffix('_proj')}"
+    return short if len(set(short.values())) == len(short) else {layer: layer for layer in layers}
+
+
+def over_rounds(measure: str, history: pd.DataFrame, at: int | None = None) -> str:
+    """What a scalar does over the rounds, up to round `at`."""
+    row, before = _rows(history, at)
+    words = MEASURES[measure]
+    text = f"After round {int(row['index'])}: {words.title.lower()} {words.show(row[measure])}"
+    if before is not None and isfinite(before[measure]) and isfinite(row[measure]):
+        text += f", {_change(words, row[measure] - before[measure])} round {int(before['index'])}"
+    return text + "."
+
+
+def accuracy(history: pd.DataFrame, at: int | None = None, classes: int = 0) -> str:
+    """How good the server's model is, how that changed, and what guessing would give."""
+    row, before = _rows(history, at)
+    text = f"After round {int(row['index'])} the server's model gets {MEASURES['accuracy'].show(row['accuracy'])} of the test samples right"
+    if before is not None:
+        points = 100 * (row["accuracy"] - before["accuracy"])
+        text += ", as in the round before" if abs(points) < 0.05 else f", {abs(points):.1f} points {'more' if points > 0 else 'less'} than a round earlier"
+    return text + (f"; guessing would get {100 / classes:.0f} %." if classes else ".")
+
+
+def loss(history: pd.DataFrame, at: int | None = None) -> str:
+    """Test loss against training loss: do clients learn what everyone needs, or only their own?"""
+    row, _ = _rows(history, at)
+    gap = row["loss"] - row["train_loss"]
+    text = f"In round {int(row['index'])} the loss is {row['train_loss']:.2f} on the clients' own samples and {row['loss']:.2f} on the test samples"
+    if not isfinite(gap):
+        return text + "."
+    return text + (": the clients fit their own samples better than everyone's." if gap > 0.1 else ": the two are close.")
+
+
+def error_split(history: pd.DataFrame, at: int | None = None, server_rank: int | None = None) -> str:
+    """What averaging and what cutting the rank have lost in a round."""
+    row, _ = _rows(history, at)
+    cut = f"cutting to rank {server_rank}" if server_rank else "cutting the rank"
+    averaged, truncated = row["averaging_error"], row["truncation_error"]
+    if not (isfinite(averaged) and isfinite(truncated)):
+        return f"In round {int(row['index'])} there is no ideal update to compare with: nothing was learned."
+    if averaged < NOTHING and truncated < NOTHING:
+        return f"In round {int(row['index'])} nothing was lost: the server holds exactly the average of the clients' models."
+    return (
+        f"In round {int(row['index'])} averaging lost {_share(averaged)} of the ideal update; {cut} lost {_share(truncated)}."
+        f" The server's update is off by {_share(row['aggregation_error'])} in all."
+    )
+
+
+def error_by_layer(record: Round) -> str:
+    """Where the server's rule lost most and least."""
+    errors = {layer: r.relative_error for layer, r in record.layers.items() if isfinite(r.relative_error)}
+    names = layer_names(list(record.layers))
+    if not errors:
+        return f"In round {record.index} no layer has an ideal update to compare with."
+    worst, best = max(errors, key=lambda layer: errors[layer]), min(errors, key=lambda layer: errors[layer])
+    if errors[worst] < NOTHING:
+        return f"In round {record.index} no layer lost anything."
+    if len(errors) == 1:
+        return f"In round {record.index} {names[worst]} lost {_share(errors[worst])} of its ideal update."
+    return f"In round {record.index} {names[worst]} lost most, {_share(errors[worst])} of its ideal update, and {names[best]} least, {_share(errors[best])}."
+
+
+def alignment(record: Round, layer: str, side: str = "columns") -> str:
+    """Which client shares fewest directions with the others, against chance."""
+    found = record.layers[layer]
+    overlap = _others(found.overlap_columns if side == "columns" else found.overlap_rows)
+    where = layer_names(list(record.layers))[layer]
+    if overlap.size < 2 or np.isnan(overlap).all():
+        return f"In round {record.index} there is no pair of clients in {where} to compare."
+    least = int(np.nanargmin(overlap))
+    chance = _others(found.overlap_chance)[least]
+    return (
+        f"{_client(record, least)} shares least with the others in {where}, round {record.index}: overlap {overlap[least]:.2f} on average,"
+        f" where random subspaces would have {chance:.2f}. All pairs together: {np.nanmean(overlap):.2f}."
+    )
+
+
+def angles(record: Round, layer: str) -> str:
+    """Which client points away most, in degrees."""
+    found = record.layers[layer]
+    where = layer_names(list(record.layers))[layer]
+    among = _others(found.angles)
+    if among.size < 2 or np.isnan(among).all():
+        return f"In round {record.index} there is no pair of clients in {where} to compare."
+    far = int(np.nanargmax(among))
+    towards = found.angles_global[far]
+    text = f"{_client(record, far)} points {among[far]:.0f}° away from the others in {where}, round {record.index}"
+    return text + (f", and {towards:.0f}° away from the ideal movement." if isfinite(towards) else ".")
+
+
+def drift(record: Round, layer: str) -> str:
+    """Which client runs furthest from the mean movement."""
+    found = record.layers[layer]
+    where = layer_names(list(record.layers))[layer]
+    if len(found.drift_clients) < 2 or np.isnan(found.drift_clients).all():
+        return f"In round {record.index} there is only one movement in {where}: nobody to drift from."
+    far = int(np.nanargmax(found.drift_clients))
+    text = f"{_client(record, far)} runs furthest from the mean movement in {where}, round {record.index}: {found.drift_clients[far]:.1f} times its length"
+    return text + (f"; two clients' movements have cosine {found.cosine:.2f} on average." if isfinite(found.cosine) else ".")
+
+
+def holdings(facts: RunFacts) -> str:
+    """Who holds most and least, and how many classes the poorest client sees."""
+    seen = (np.asarray(facts.class_counts) > 0).sum(1)
+    most, least, poorest = int(np.argmax(facts.samples)), int(np.argmin(facts.samples)), int(np.argmin(seen))
+    if facts.clients == 1:
+        return f"One client holds all {int(facts.samples[0])} samples, of {int(seen[0])} classes."
+    text = f"Client {most + 1} holds most, {int(facts.samples[most])} samples; client {least + 1} holds least, {int(facts.samples[least])}."
+    if seen[poorest] == len(facts.classes):
+        return text + " Everyone sees every class."
+    return text + f" Client {poorest + 1} sees only {int(seen[poorest])} of {len(facts.classes)} classes."
+
+
+def traffic(history: pd.DataFrame, at: int | None = None) -> str:
+    """What has been sent so far, up and down."""
+    row, _ = _rows(with_totals(history), at)
+    return (
+        f"By round {int(row['index'])} the clients have sent {row['megabytes_up']:.2f} MB up and received {row['megabytes_down']:.2f} MB;"
+        f" a round costs {row['bytes_up'] / 1e6:.2f} MB up."
+    )
+
+
+def spectrum(record: Round, layer: str) -> str:
+    """How many directions the server's update uses, and how much of it the smallest rank can hold."""
+    found = record.layers[layer]
+    smallest = int(np.min(record.clients["rank"]))
+    where = layer_names(list(record.layers))[layer]
+    if not isfinite(found.effective_rank):
+        return f"In round {record.index} the server's update of {where} is zero."
+    return (
+        f"After round {record.index} the server's update of {where} uses {found.effective_rank:.1f} directions of the ideal update's"
+        f" {found.effective_rank_ideal:.1f}; its first {smallest} hold {100 * found.energy_share:.0f} % of it."
+    )
+
+
+def participation(record: Round, facts: RunFacts) -> str:
+    """Who took part in a round, and how unequal the ranks are."""
+    ranks = np.asarray(facts.ranks)
+    span = f"all of rank {ranks[0]}" if ranks.min() == ranks.max() else f"of ranks {ranks.min()} to {ranks.max()}"
+    present = len(record.clients["id"])
+    heavy = int(np.argmax(record.clients["weight"]))
+    return (
+        f"{present} of {facts.clients} clients, {span}, took part in round {record.index};"
+        f" {_client(record, heavy).lower()} counts most, {100 * record.clients['weight'][heavy]:.0f} %."
+    )
+
+
+def clients_accuracy(record: Round) -> str:
+    """How far the clients' own models lie apart, on everyone's classes and on their own."""
+    both, own = record.clients["accuracy"], record.clients["personal_accuracy"]
+    if np.isnan(both).all():
+        return f"In round {record.index} no client has been tested."
+    best, worst = int(np.nanargmax(both)), int(np.nanargmin(both))
+    if best == worst:
+        return f"In round {record.index} {_client(record, best).lower()} gets {100 * both[best]:.0f} % of the test samples right."
+    return (
+        f"In round {record.index} {_client(record, best).lower()} does best on all classes, {100 * both[best]:.0f} %, and {_client(record, worst).lower()}"
+        f" worst, {100 * both[worst]:.0f} %; on their own mix of classes they average {100 * np.nanmean(own):.0f} %."
+    )
+
+
+def moved(record: Round) -> str:
+    """How much the method moves the model although nothing is learned."""
+    share = record.moved_without_learning
+    if not isfinite(share) or share < NOTHING:
+        return "Without any learning this method leaves the model exactly as it was."
+    return f"Even without any learning this method moves the adapted weights by {_share(share)} of their length."
+
+
+def compare(measure: str, histories: dict[str, pd.DataFrame]) -> str:
+    """Which of several runs leads in a measure, and by how much, after the last round that all of them have."""
+    words = MEASURES[measure]
+    common = min((int(history["index"].max()) for history in histories.values() if len(history)), default=0)
+    values = {
+        name: float(with_totals(history).loc[history["index"] == common, measure].iloc[0]) for name, history in histories.items() if len(history)
+    }
+    values = {name: value for name, value in values.items() if isfinite(value)}
+    if not values:
+        return "Nothing has been computed yet."
+    order = sorted(values, key=lambda name: values[name], reverse=words.better != "lower")
+    first, last = order[0], order[-1]
+    if len(order) == 1 or words.show(values[first]) == words.show(values[last]):
+        return f"After round {common}: {words.title.lower()} {words.show(values[first])} for {'all' if len(order) > 1 else first}."
+    label = {"higher": "best", "lower": "lowest"}.get(words.better, "highest")
+    other = "highest" if label == "lowest" else "lowest"
+    return f"After round {common}, {words.title.lower()} is {label} with {first}, {words.show(values[first])}, and {other} with {last}, {words.show(values[last])}."
+
+
+def _rows(history: pd.DataFrame, at: int | None) -> tuple[pd.Series, pd.Series | None]:
+    """The row of round `at` (the last one by default) and the one before it."""
+    upto = history if at is None else history[history["index"] <= at]
+    return upto.iloc[-1], upto.iloc[-2] if len(upto) > 1 else None
+
+
+def _others(pairs: np.ndarray) -> np.ndarray:
+    """Mean of each row of a clients x clients matrix, its diagonal left out."""
+    apart = np.array(pairs, dtype=float)
+    np.fill_diagonal(apart, np.nan)
+    known = (~np.isnan(apart)).sum(1)
+    return np.where(known > 0, np.nansum(apart, 1) / np.maximum(known, 1), np.nan)
+
+
+def _client(record: Round, position: int) -> str:
+    return client_name(record.clients["id"][position], record.clients["rank"][position]).capitalize()
+
+
+def _share(value: float) -> str:
+    if not isfinite(value):
+        return "an unknown share"
+    return "nothing" if value < NOTHING else f"{100 * value:.{0 if value >= 0.095 else 1}f} %" if value >= 0.0005 else "less than 0.1 %"
+
+
+def _change(words: Measure, difference: float) -> str:
+    if float(f"{difference * words.scale:.{words.digits}f}") == 0:
+        return "as after"
+    return f"{words.show(abs(difference))} {'more' if difference > 0 else 'less'} than after"

@@ -1,0 +1,55 @@
+"""The server's side of one layer between rounds: what it holds, and what a client of a given rank starts from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ilora.adapters import Factors
+from ilora.aggregation import Aggregate
+from ilora.ingredients import INGREDIENTS
+from ilora.methods import Recipe
+from ilora.stages.initialise import Place, Start
+
+
+@dataclass
+class ServerLayer:
+    """theta_0 of one layer and what has been learned on it: merged into everyone's base, or held in a bank of slots."""
+
+    name: str
+    weight: Tensor  # theta_0, (d_out, d_in)
+    rank: int  # the server's rank R, the largest of all clients
+    seed: int
+    recipe: Recipe
+    aggregate: Aggregate | None = None  # None: clients start from the initialise ingredient
+    merged: Tensor | None = None  # (d_out, d_in)
+
+    def starts(self, ids: Sequence[int], ranks: Sequence[int], round: int) -> list[Start]:
+        """What each of these clients starts from in this round: its factors, and the product cut out of its base."""
+        if self.aggregate is None:
+            if INGREDIENTS["initialise"][self.recipe.ingredients["initialise"]].per_client:
+                return [self.initial(rank, round, client) for client, rank in zip(ids, ranks, strict=True)]
+            first = {rank: self.initial(rank, round) for rank in set(ranks)}
+            return [first[rank] for rank in ranks]
+        kept = self.aggregate.offset is not None
+        share = {rank: Start(self.aggregate.factors(rank), self.initial(rank, round).offset if kept else None) for rank in set(ranks)}
+        return [share[rank] for rank in ranks]
+
+    def initial(self, rank: int, round: int, client: int = -1) -> Start:
+        """The very first factors of a client of `rank`; client -1 is the server itself."""
+        ingredient, options = self.recipe.load("initialise")
+        start: Start = ingredient(self.weight, rank, self.recipe.scaling, Place(self.seed, self.name, round, client), **options)
+        return start
+
+    def take(self, aggregate: Aggregate) -> None:
+        """Keep what the round made of this layer: merge it into the base, or hold it for the next broadcast."""
+        if not aggregate.merge:
+            self.aggregate = aggregate
+            return
+        update = aggregate.update()
+        self.merged = update if self.merged is None else self.merged + update
+
+    def merged_factors(self) -> Factors | None:
+        """What is merged, as (identity, matrix) factors; None where nothing is."""
+        return None if self.merged is None else Factors(torch.eye(self.merged.shape[1]).to(self.merged), self.merged)

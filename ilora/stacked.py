@@ -1,0 +1,110 @@
+"""One frozen backbone that carries the adapters and heads of K clients at once.
+
+The clients' batches go through it as one batch, client after client. A target linear adds each client's own low-rank term by
+two batched products; a head is a stack of heads. Parameters are one dict of stacks: "<layer>.A" (K, R, d_in),
+"<layer>.B" (K, d_out, R), "head.<name>" (K, ...).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ilora.adapters import Stack
+
+Parameters = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Base:
+    """What is fixed in a round for K clients: their ranks and scalings, and per layer the merged update and each client's offset."""
+
+    ranks: tuple[int, ...]
+    scales: Tensor  # (K,) s_k
+    merged: Mapping[str, Tensor] = field(default_factory=dict)  # layer -> (d_out, d_in), the same for all
+    offsets: Mapping[str, Stack] = field(default_factory=dict)  # layer -> products cut out of the clients' bases
+
+    def __getitem__(self, clients: slice | Sequence[int]) -> "Base":
+        """The base of some of the clients."""
+        index = list(range(len(self.ranks)))[clients] if isinstance(clients, slice) else list(clients)
+        offsets = {name: Stack(s.A[index], s.B[index], tuple(s.ranks[k] for k in index)) for name, s in self.offsets.items()}
+        return Base(tuple(self.ranks[k] for k in index), self.scales[index], self.merged, offsets)
+
+
+class ClientLinear(nn.Module):
+    """y_k = (W + merged) x_k + s_k B_k A_k x_k - offset_k x_k for the K clients whose rows stand one after the other."""
+
+    A: Tensor
+    B: Tensor
+
+    def __init__(self, frozen: nn.Linear) -> None:
+        super().__init__()
+        self.frozen = frozen
+
+    def carry(self, A: Tensor, B: Tensor, scales: Tensor, merged: Tensor | None, offset: Stack | None) -> None:
+        """Take the factors (K, R, d_in), (K, d_out, R) for the next forward passes."""
+        frozen = self.frozen.weight.detach()
+        self.base = frozen if merged is None else frozen + merged
+        self.A, self.B = A, B * scales[:, None, None]
+        if offset is not None:
+            self.A, self.B = torch.cat([self.A, offset.A], 1), torch.cat([self.B, -offset.B], 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (K b, ..., d_in) -> (K b, ..., d_out)."""
+        y = nn.functional.linear(x, self.base, self.frozen.bias)
+        rows = x.reshape(len(self.A), -1, x.shape[-1])
+        low_rank = torch.bmm(torch.bmm(rows, self.A.transpose(1, 2)), self.B.transpose(1, 2))
+        return y + low_rank.view(y.shape)
+
+
+class ClientHead(nn.Module):
+    """K heads of one shape, each for its own client's rows."""
+
+    parameters_of: Parameters
+
+    def __init__(self, template: nn.Module) -> None:
+        super().__init__()
+        self.template = template
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (K b, ...) -> (K b, ...)."""
+        clients = len(next(iter(self.parameters_of.values())))
+        heads = torch.func.vmap(lambda own, rows: functional_call(self.template, own, (rows,)))
+        y = heads(self.parameters_of, x.reshape(clients, -1, *x.shape[1:]))
+        return y.flatten(0, 1)
+
+
+class StackedModel:
+    """A backbone whose target linears and head carry K clients; the frozen weights stay where they are."""
+
+    def __init__(self, model: nn.Module, linears: Mapping[str, nn.Linear], head: Sequence[str]) -> None:
+        self.model = model.requires_grad_(False).eval()
+        self.linears = {name: ClientLinear(linear) for name, linear in linears.items()}
+        self.heads = {name: ClientHead(model.get_submodule(name)) for name in head}
+        for name, module in {**self.linears, **self.heads}.items():
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module)
+
+    def weight(self, layer: str) -> Tensor:
+        """theta_0 of a layer, (d_out, d_in)."""
+        return self.linears[layer].frozen.weight
+
+    def logits(self, parameters: Parameters, base: Base, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Logits (K, b, C) of K clients for inputs (K, b, ...)."""
+        for name, linear in self.linears.items():
+            linear.carry(
+                parameters[f"{name}.A"], parameters[f"{name}.B"], base.scales, base.merged.get(name), base.offsets.get(name)
+            )  # fmt: skip
+        for name, head in self.heads.items():
+            prefix = f"head.{name}."
+            head.parameters_of = {key.removeprefix(prefix): value for key, value in parameters.items() if key.startswith(prefix)}
+        flat = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
+        logits: Tensor = self.model(**flat).logits
+        return logits.view(len(base.ranks), -1, logits.shape[-1])
+
+
+def slice_clients(parameters: Parameters, clients: slice | Sequence[int]) -> Parameters:
+    """The same parameters for some of the clients."""
+    return {name: tensor[clients] for name, tensor in parameters.items()}

@@ -1,0 +1,63 @@
+"""Stage 1: where do the factors start?
+
+An ingredient maps one frozen weight to the factors of one client: (weight (d_out, d_in), rank, scaling, place) -> Start.
+"""
+
+from math import sqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ilora.adapters import Factors
+from ilora.randomness import torch_generator
+from ilora.scaling import Scaling
+
+
+class Start(NamedTuple):
+    """The first factors, and the product, as factors, that is cut out of the frozen base for them (None: nothing is)."""
+
+    factors: Factors
+    offset: Factors | None = None
+
+
+class Place(NamedTuple):
+    """What a draw belongs to: its key for the random generator."""
+
+    seed: int
+    layer: str
+    round: int
+    client: int
+
+
+def random(weight: Tensor, rank: int, scaling: Scaling, place: Place) -> Start:
+    """A uniform in +-1/sqrt(d_in), row by row, so that smaller ranks are its first rows; B zero. The same A for all clients (peft's default)."""
+    return Start(_uniform_A(weight, rank, torch_generator(place.seed, "initialise", place.layer)))
+
+
+def fresh(weight: Tensor, rank: int, scaling: Scaling, place: Place) -> Start:
+    """As `random`, but drawn anew by every client in every round (FLoRA, arXiv:2409.05976)."""
+    return Start(_uniform_A(weight, rank, torch_generator(place.seed, "initialise", place.layer, place.round, place.client)))
+
+
+def _uniform_A(weight: Tensor, rank: int, generator: torch.Generator) -> Factors:
+    d_out, d_in = weight.shape
+    A = (2 * torch.rand(rank, d_in, generator=generator) - 1) / sqrt(d_in)
+    return Factors(A.to(weight), weight.new_zeros(d_out, rank))
+
+
+def qr_residual(weight: Tensor, rank: int, scaling: Scaling, place: Place, rescale: bool = False, residual: str = "scaled") -> Start:
+    """theta_0 = Q R; B = kappa Q[:, :r], A = kappa R[:r]; base theta_0 - sigma B A (ILoRA, arXiv:2511.16069).
+
+    rescale: kappa such that ||B A||_F = 1e-4 sqrt(d_out d_in) (official code), else kappa = 1 (paper).
+    residual: "scaled" cuts out s B A, so that the model stays as it was; "plain" cuts out B A (official code and paper).
+    """
+    Q, R = torch.linalg.qr(weight)
+    sign = torch.where(torch.diagonal(R) < 0, -1.0, 1.0).to(R)
+    B, A = (Q * sign)[:, :rank], (R * sign[:, None])[:rank]
+    if rescale:
+        tau = 1e-4 * sqrt(weight.numel())
+        kappa = sqrt(tau / float(torch.linalg.matrix_norm(B @ A)))
+        B, A = kappa * B, kappa * A
+    factors = Factors(A, B)
+    return Start(factors, factors.times(scaling(rank) if residual == "scaled" else 1.0))
