@@ -118,12 +118,16 @@ def aggregate(
         raise ValueError(f"weights are {p.tolist()}; allowed are {len(trained)} numbers from 0 to 1 that sum to 1.")
     server_rank = max(trained.ranks) if rank is None else rank
     if not max(trained.ranks) <= server_rank <= min(trained.B.shape[1], trained.A.shape[2]):
-        raise ValueError(f"rank is {rank}; allowed is {max(trained.ranks)}, the largest of the clients, up to the layer's dimension.")
+        raise ValueError(
+            f"rank is {rank}; allowed is {max(trained.ranks)}, the largest of the clients, up to the layer's dimension."
+        )
     start, offset, server_offset = trained, None, None
     if offsets is not None:
         start = _checked("offsets", offsets)
         if start.ranks != trained.ranks:
-            raise ValueError(f"offsets have ranks {list(start.ranks)}; allowed are the ranks of the factors, {list(trained.ranks)}.")
+            raise ValueError(
+                f"offsets have ranks {list(start.ranks)}; allowed are the ranks of the factors, {list(trained.ranks)}."
+            )
         cut = 1.0 if recipe.options.get("residual") == "plain" else None
         offset = start.scale([cut or recipe.scaling(r) for r in start.ranks])
         server_offset = offset[max(range(len(offset)), key=lambda k: offset.ranks[k])]
@@ -138,5 +142,7 @@ def _checked(name: str, factors: Sequence[tuple[Tensor, Tensor]]) -> Stack:
     for k, (A, B) in enumerate(factors):
         if A.ndim != 2 or B.ndim != 2 or A.shape[0] != B.shape[1] or A.shape[0] == 0 or A.shape[1] != d_in or B.shape[0] != d_out:
             shapes = f"A {tuple(A.shape)}, B {tuple(B.shape)}"
-            raise ValueError(f"{name}[{k}] has shapes {shapes}; allowed are A (r, {d_in}) and B ({d_out}, r) with one r of 1 or more.")
+            raise ValueError(
+                f"{name}[{k}] has shapes {shapes}; allowed are A (r, {d_in}) and B ({d_out}, r) with one r of 1 or more."
+            )
     return Stack.of(factors)

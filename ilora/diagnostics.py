@@ -15,7 +15,7 @@ from ilora.aggregation import Aggregate, relative
 
 
 class Bases(NamedTuple):
-    """Orthonormal bases of K column spaces U (K, d_out, R) and row spaces V (K, d_in, R); `sizes` (K,) columns count, the rest is zero."""
+    """Orthonormal bases of K column spaces U (K, d_out, R) and row spaces V (K, d_in, R): the first `sizes` (K,) of each."""
 
     U: Tensor
     V: Tensor
@@ -61,7 +61,7 @@ def bases(stack: Stack, sizes: Tensor) -> Bases:
     Q_b, R_b = torch.linalg.qr(stack.B)
     Q_a, R_a = torch.linalg.qr(stack.A.transpose(1, 2))
     U, S, Vh = torch.linalg.svd(R_b @ R_a.transpose(1, 2))
-    sizes = torch.minimum(sizes.to(S.device), (S > 1e-7 * S[:, :1].clamp_min(1e-12)).sum(1))
+    sizes = torch.minimum(sizes.to(S.device), (1e-7 * S[:, :1].clamp_min(1e-12) < S).sum(1))
     R = max(1, int(sizes.max()))
     keep = (torch.arange(R, device=S.device)[None, :] < sizes[:, None]).to(S)[:, None, :]
     return Bases((Q_b @ U)[:, :, :R] * keep, (Q_a @ Vh.transpose(1, 2))[:, :, :R] * keep, sizes)

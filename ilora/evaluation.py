@@ -30,7 +30,7 @@ def score_server(engine: "Engine", parameters: Parameters, base: Base, test: Dat
 
 
 def score_clients(engine: "Engine", parameters: Parameters, base: Base, test: Data, class_counts: Tensor) -> ClientScores:
-    """Score every client's trained model on the first test samples, at most MOST_CLIENT_ROWS over all clients; counts (K, classes)."""
+    """Score every client's trained model on the first test samples, MOST_CLIENT_ROWS over all clients; counts (K, classes)."""
     samples = min(len(test), max(100, MOST_CLIENT_ROWS // len(class_counts)))
     some = Data({name: tensor[:samples] for name, tensor in test.inputs.items()}, test.labels[:samples])
     logits = engine.logits(parameters, base, some)

@@ -28,6 +28,13 @@ SKEWS = {
 OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD with momentum 0.9"}
 ENGINES = {"vectorised": "all clients at once", "sequential": "one client after another on stock peft, the reference"}
 DEVICES = ("auto", "cpu", "cuda", "mps")
+WHOLE_NUMBERS = {
+    "rounds": (1, 10_000),
+    "local_steps": (0, 100_000),
+    "batch_size": (1, 4_096),
+    "shards": (1, 100),
+    "seed": (0, 2**31 - 1),
+}
 PRECISIONS = {"float32": "float32 throughout"}
 
 
@@ -87,9 +94,7 @@ class Experiment:
         self.recipe  # noqa: B018  an unknown method or option is refused here
 
     def _check_numbers(self) -> None:
-        for name, least, greatest in (
-            ("rounds", 1, 10_000), ("local_steps", 0, 100_000), ("batch_size", 1, 4_096), ("shards", 1, 100), ("seed", 0, 2**31 - 1)
-        ):  # fmt: skip
+        for name, (least, greatest) in WHOLE_NUMBERS.items():
             self._set(name, _whole(name, getattr(self, name), least, greatest))
         self._set("alpha", _number("alpha", self.alpha, 0.001, 1_000))
         self._set("participation", _number("participation", self.participation, 0.001, 1))
@@ -133,7 +138,8 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         """Every field as plain JSON values."""
         return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in {**asdict(self), "options": dict(self.options)}.items()
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in {**asdict(self), "options": dict(self.options)}.items()
         }
 
     def to_json(self) -> str:
@@ -197,7 +203,12 @@ def _listed(name: str, value: Any) -> list[Any]:
 
 
 def _options(options: Any) -> dict[str, Any]:
-    _allow(isinstance(options, Mapping) and all(isinstance(name, str) for name in options), "options", options, "a mapping of names to values")
+    _allow(
+        isinstance(options, Mapping) and all(isinstance(name, str) for name in options),
+        "options",
+        options,
+        "a mapping of names to values",
+    )
     return dict(options)
 
 

@@ -55,8 +55,8 @@ class Ingredient:
 
 _DELTAS = Option(
     True,
-    "aggregate what was learned, s B A minus the initial product, and go on from the backbone itself (True); or aggregate B A with the"
-    " initial product still in it, and leave it cut out of every client's base for good (False)",
+    "aggregate what was learned, s B A minus the initial product, and go on from the backbone itself (True);"
+    " or aggregate B A with the initial product in it, and leave it cut out of every client's base for good (False)",
     values=(True, False),
 )
 _STACK = r"\Delta W=\begin{bmatrix}B_1&\cdots&B_K\end{bmatrix}\begin{bmatrix}p_1A_1\\ \vdots\\ p_KA_K\end{bmatrix}"
@@ -65,18 +65,22 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
     "initialise": {
         "random": Ingredient(
             "Random A, zero B",
-            "All clients start from the same random A, a client of rank r from its first r rows; B is zero, so nothing moves at first.",
+            "All clients start from the same random A, a client of rank r from its first r rows. B is zero: nothing moves yet.",
             "ilora.stages.initialise:random",
             r"A_{ij}\sim\mathcal U\!\left(-\tfrac1{\sqrt{d_{in}}},\tfrac1{\sqrt{d_{in}}}\right),\quad B=0",
         ),
         "qr": Ingredient(
             "QR residual",
-            "Factors are the first r columns and rows of a QR of the pretrained weight; their product is cut out of the frozen base.",
+            "Factors are the first r columns and rows of a QR of the pretrained weight; their product is cut out of the base.",
             "ilora.stages.initialise:qr_residual",
             r"\theta_0=QR,\quad B=\kappa Q_{:,1:r},\quad A=\kappa R_{1:r,:},\quad \theta_k=\theta_0-\sigma BA",
             {
-                "rescale": Option(False, "shrink the factors so that ||BA|| = 1e-4 sqrt(d_out d_in), as the authors' code does", (True, False)),
-                "residual": Option("scaled", "cut out s B A, which leaves the model as it was, or B A as it is", ("scaled", "plain")),
+                "rescale": Option(
+                    False, "shrink the factors so that ||BA|| = 1e-4 sqrt(d_out d_in), as the authors' code does", (True, False)
+                ),
+                "residual": Option(
+                    "scaled", "cut out s B A, which leaves the model as it was, or B A as it is", ("scaled", "plain")
+                ),
             },
         ),
         "fresh": Ingredient(
@@ -99,17 +103,21 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
         ),
     },
     "correction": {
-        "none": Ingredient("None", "Clients follow their own gradient.", "ilora.stages.corrections:NoCorrection", r"g\leftarrow\nabla F_k"),
+        "none": Ingredient(
+            "None", "Clients follow their own gradient.", "ilora.stages.corrections:NoCorrection", r"g\leftarrow\nabla F_k"
+        ),
         "control-variates": Ingredient(
             "Control variates",
-            "Each client's gradient is shifted by the difference between the server's and its own remembered gradient; c is cut to the client's rank.",
+            "Each client's gradient is shifted by what the server remembers of all gradients, cut to the client's rank,"
+            " minus what the client remembers of its own.",
             "ilora.stages.corrections:ControlVariates",
-            r"g\leftarrow\nabla F_k+(\mathrm{trunc}_{r_k}(c)-c_k),\quad c\leftarrow c+\tfrac1N\sum_{k\in S}\mathrm{pad}(c_k^{+}-c_k)",
+            r"g\leftarrow\nabla F_k+(\mathrm{trunc}_{r_k}(c)-c_k),"
+            r"\quad c\leftarrow c+\tfrac1N\sum_{k\in S}\mathrm{pad}(c_k^{+}-c_k)",
             {
                 "control_scale": Option(
                     "scaffold",
-                    "c_k is the mean gradient of the client's samples ('scaffold'), or the sum of its batch gradients over its number of samples,"
-                    " about a batch size smaller ('official')",
+                    "c_k is the mean gradient of the client's samples ('scaffold'), or the sum of its batch gradients over its"
+                    " number of samples, about a batch size smaller ('official')",
                     ("scaffold", "official"),
                 )
             },
@@ -119,7 +127,9 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
         "as-is": Ingredient("As they are", "Factors leave the client unchanged.", "ilora.stages.uploads:as_is", r"(A_k,B_k)"),
     },
     "weighting": {
-        "samples": Ingredient("Samples", "A client counts as much as it has samples.", "ilora.stages.weighting:samples", r"p_k=n_k/\sum_{j\in S}n_j"),
+        "samples": Ingredient(
+            "Samples", "A client counts as much as it has samples.", "ilora.stages.weighting:samples", r"p_k=n_k/\sum_{j\in S}n_j"
+        ),
     },
     "aggregate": {
         "mean": Ingredient(
@@ -143,7 +153,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
         ),
         "concat-qr": Ingredient(
             "Concatenated QR",
-            "The factors are stacked and the sum is split again by a QR without pivoting; a client of rank r gets the first r columns and rows.",
+            "The factors are stacked and their sum is split by a QR without pivoting; rank r gets the first r columns and rows.",
             "ilora.stages.aggregate:concatenated_qr",
             _STACK + r"=QR,\quad B=Q_{:,1:r},\quad A=R_{1:r,:}",
             {"deltas": _DELTAS},
@@ -157,7 +167,9 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
         ),
     },
     "server": {
-        "take": Ingredient("Take it", "The aggregate becomes the server's model.", "ilora.stages.server:take", r"G_{t+1}=\text{aggregate}"),
+        "take": Ingredient(
+            "Take it", "The aggregate becomes the server's model.", "ilora.stages.server:take", r"G_{t+1}=\text{aggregate}"
+        ),
     },
 }
 STAGES = tuple(INGREDIENTS)

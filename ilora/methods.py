@@ -68,12 +68,13 @@ METHODS: dict[str, Method] = {
         paper="arXiv:2511.16069",
         authors="Zhou, Liu, Shang",
         year=2025,
-        idea="Start every client in nested subspaces of the pretrained weight, aggregate by stacking and QR, correct drift by control variates.",
-        formula=r"\theta_0=QR,\;B_k^0=Q_{:,1:r_k},\;A_k^0=R_{1:r_k,:};\qquad \sum_kp_k\,\Delta W_k=QR,\;B^{(r)}=Q_{:,1:r},\;A^{(r)}=R_{1:r,:};"
+        idea="Start in nested subspaces of the pretrained weight, aggregate by stacking and QR, correct drift.",
+        formula=r"\theta_0=QR,\;B_k^0=Q_{:,1:r_k},\;A_k^0=R_{1:r_k,:};"
+        r"\qquad \sum_kp_k\,\Delta W_k=QR,\;B^{(r)}=Q_{:,1:r},\;A^{(r)}=R_{1:r,:};"
         r"\qquad g\leftarrow g+(\mathrm{trunc}_{r_k}(c)-c_k)",
         provenance="code",
-        note="The default mode, corrected, is the paper's algorithm with its bookkeeping right: it aggregates what was learned. The modes"
-        " official (the authors' code, literally) and paper stand beside it; both move the model before anything is learned.",
+        note="The default mode, corrected, is the paper's algorithm with its bookkeeping right: it aggregates what was learned."
+        " The modes official (the authors' code, literally) and paper stand beside it; both move the model without learning.",
         cost="r_k (d_in + d_out) floats up and down, twice that with control variates; one extra pass over the local data",
         initialise="qr",
         correction="control-variates",
@@ -131,7 +132,8 @@ def register_method(key: str, method: Method, **ingredients: Callable[..., Any] 
             raise ValueError(f"stage {stage!r} does not exist; allowed are {', '.join(STAGES)}.")
         own = source if isinstance(source, Ingredient) else Ingredient(method.title, (source.__doc__ or "").strip(), source)
         INGREDIENTS[stage][key] = own
-    METHODS[key] = replace(method, **dict.fromkeys(ingredients, key))
+    keys: dict[str, Any] = dict.fromkeys(ingredients, key)
+    METHODS[key] = replace(method, **keys)
 
 
 def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None = None) -> Recipe:
@@ -158,7 +160,9 @@ def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None
     values = {name: known[name].check(name, settings[name]) if name in settings else known[name].default for name in known}
     for name in options:
         if name != "mode" and name not in known and name not in STAGES:
-            raise ValueError(f"option {name!r} is unknown to method {method}; allowed are {', '.join(['mode', *STAGES, *known])}.")
+            raise ValueError(
+                f"option {name!r} is unknown to method {method}; allowed are {', '.join(['mode', *STAGES, *known])}."
+            )
     return Recipe(ingredients, values, Scaling.parse(own_scaling if scaling is None else scaling))
 
 

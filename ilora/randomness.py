@@ -1,4 +1,4 @@
-"""Every draw comes from a generator keyed by what it is for, so that two methods with one seed see the same clients and batches."""
+"""Every draw comes from a generator keyed by what it is for: two methods with one seed see the same clients and batches."""
 
 import hashlib
 

@@ -100,7 +100,9 @@ class Round:
     @classmethod
     def from_parts(cls, metrics: dict[str, Any], arrays: dict[str, Array]) -> "Round":
         """The round that `metrics` and `arrays` were taken from, without its snapshot."""
-        clients, factors, layers = {}, {}, {}
+        clients: dict[str, Array] = {}
+        factors: dict[str, Array] = {}
+        layers: dict[str, dict[str, Any]] = {}
         for name, array in arrays.items():
             kind, _, rest = name.partition("/")
             if kind == "clients":

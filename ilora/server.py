@@ -33,7 +33,9 @@ class ServerLayer:
             first = {rank: self.initial(rank, round) for rank in set(ranks)}
             return [first[rank] for rank in ranks]
         kept = self.aggregate.offset is not None
-        share = {rank: Start(self.aggregate.factors(rank), self.initial(rank, round).offset if kept else None) for rank in set(ranks)}
+        share = {
+            rank: Start(self.aggregate.factors(rank), self.initial(rank, round).offset if kept else None) for rank in set(ranks)
+        }
         return [share[rank] for rank in ranks]
 
     def initial(self, rank: int, round: int, client: int = -1) -> Start:

@@ -1,39 +1,36 @@
 """The round loop: broadcast, local training, upload, aggregation, server step, evaluation, diagnosis."""
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, sqrt
-from typing import TYPE_CHECKING, Any
+from math import sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ilora import products
-from ilora.adapters import Factors, Stack
+from ilora.adapters import Stack
 from ilora.aggregation import Aggregate, Upload
 from ilora.engines import make_engine
 from ilora.evaluation import ClientScores, score_clients, score_server
 from ilora.experiment import Experiment
 from ilora.partition import class_counts, partition
-from ilora.randomness import numpy_generator, torch_generator
+from ilora.plan import batch_plan, fresh_head, gradient_weights, participants
+from ilora.randomness import numpy_generator
+from ilora.recording import LayerOutcome, layer_record, round_record
 from ilora.records import Round, RunFacts
-from ilora.scribe import LayerOutcome, layer_record, round_record
 from ilora.server import ServerLayer
+from ilora.snapshot import Snapshot, pack, restore
 from ilora.stacked import Base, Parameters
 from ilora.tasks import load_task
 from ilora.tasks.linears import find_linears
-from ilora.training import LocalWork, Trained, client_norms
+from ilora.training import LocalWork, Trained, correction_ratio
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ilora.peft_export import Adapter
-
-Snapshot = Mapping[str, np.ndarray]
 
 
 class Simulation:
@@ -54,22 +51,32 @@ class Simulation:
         self.task = task
         self.train, self.test = task.train.to(self.device), task.test.to(self.device)
         self.shares = partition(
-            task.train.labels.numpy(), len(self.ranks), experiment.skew, alpha=experiment.alpha, shards=experiment.shards, seed=experiment.seed
+            task.train.labels.numpy(),
+            len(self.ranks),
+            experiment.skew,
+            alpha=experiment.alpha,
+            shards=experiment.shards,
+            seed=experiment.seed,
         )
         backbone = task.load_backbone()
         model = backbone.model.to(self.device)
         linears = find_linears(model, experiment.targets, backbone.head)
-        head = {f"head.{part}.{name}": tensor for part in backbone.head for name, tensor in model.get_submodule(part).named_parameters()}
+        head = {
+            f"head.{part}.{name}": tensor
+            for part in backbone.head
+            for name, tensor in model.get_submodule(part).named_parameters()
+        }
         self.head = fresh_head(head, experiment.seed)
         self.layers = {
-            name: ServerLayer(name, linear.weight.detach(), self.rank, experiment.seed, self.recipe) for name, linear in linears.items()
+            name: ServerLayer(name, linear.weight.detach(), self.rank, experiment.seed, self.recipe)
+            for name, linear in linears.items()
         }
         self.engine = make_engine(experiment.engine, model, linears, backbone.head, self.train)
         correction, options = self.recipe.load("correction")
         self.correction = correction(len(self.ranks), **options)
         self.backbone_parameters = sum(p.numel() for p in model.parameters())
         if snapshot is not None:
-            self._restore(snapshot)
+            restore(self, snapshot)
 
     @cached_property
     def facts(self) -> RunFacts:
@@ -98,7 +105,7 @@ class Simulation:
         tell = on_step or (lambda fraction: None)
         began = time.perf_counter()
         index = self.index + 1
-        ids = self.participants(index)
+        ids = participants(len(self.ranks), self.experiment.participation, self.experiment.seed, index)
         start, base, stacks = self.broadcast(ids, index)
         weighting, own = self.recipe.load("weighting")
         p = weighting(self._floats([len(self.shares[k]) for k in ids]), **own)
@@ -130,15 +137,9 @@ class Simulation:
             layers={name: layer_record(self.layers[name], outcome, p, min(self.ranks)) for name, outcome in outcomes.items()},
             outcomes=outcomes,
             floats=self._floats_sent(outcomes, ids_ranks),
-            snapshot=self._snapshot(),
+            snapshot=pack(self),
             seconds=time.perf_counter() - began,
         )
-
-    def participants(self, index: int) -> list[int]:
-        """The clients of a round: a fraction of all, at least one, drawn without replacement."""
-        K = len(self.ranks)
-        count = max(1, round(self.experiment.participation * K))
-        return sorted(numpy_generator(self.experiment.seed, "participation", index).choice(K, count, replace=False).tolist())
 
     def broadcast(self, ids: list[int], index: int) -> tuple[Parameters, Base, dict[str, Stack]]:
         """What these clients receive: their parameters, the base beneath, and per layer their factors as a stack."""
@@ -166,14 +167,22 @@ class Simulation:
         slots = shared(tuple(self.ranks[k] for k in ids), self.rank, index, **own)
         owned = self._per_parameter(start, slots.A, slots.B)
         correction = self.correction.begin(ids, owned, lambda scale: self._full_gradient(ids, start, base, scale))
-        batches = np.stack([batch_plan(self.shares[k], e.local_steps, e.batch_size, numpy_generator(e.seed, "batches", index, k)) for k in ids])
+        batches = np.stack(
+            [batch_plan(self.shares[k], e.local_steps, e.batch_size, numpy_generator(e.seed, "batches", index, k)) for k in ids]
+        )
         return LocalWork(start, base, torch.from_numpy(batches).to(self.device), e.optimizer, e.lr, objective, correction, owned)
 
     def _per_parameter(self, start: Parameters, A: Tensor, B: Tensor) -> Parameters:
         """Slot masks (K, R) spread over the parameters: rows of A, columns of B, everything of the head."""
         masks = {}
         for name, tensor in start.items():
-            mask = A[:, :, None] if name.endswith(".A") else B[:, None, :] if name.endswith(".B") else torch.ones(len(A), *tensor.shape[1:])
+            mask = (
+                A[:, :, None]
+                if name.endswith(".A")
+                else B[:, None, :]
+                if name.endswith(".B")
+                else torch.ones(len(A), *tensor.shape[1:])
+            )
             masks[name] = mask.to(tensor)
         return masks
 
@@ -217,41 +226,16 @@ class Simulation:
         head = sum(tensor.numel() for tensor in self.head.values()) * len(ranks)
         widths = sum(sum(layer.weight.shape) for layer in self.layers.values())
         adapters = widths * sum(ranks)
-        merged = [o.aggregate.bank.rank * sum(self.layers[n].weight.shape) * len(ranks) for n, o in outcomes.items() if o.aggregate.merge]
+        merged = [
+            o.aggregate.bank.rank * sum(self.layers[n].weight.shape) * len(ranks)
+            for n, o in outcomes.items()
+            if o.aggregate.merge
+        ]
         factor = 1 + self.correction.extra_floats
         return (adapters + head) * factor, ((sum(merged) if merged else adapters) + head) * factor
 
     def _floats(self, values: list[float] | list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)
-
-    def _snapshot(self) -> dict[str, np.ndarray]:
-        """Everything that the next round needs beside the experiment."""
-        meta: dict[str, Any] = {"index": self.index, "moved": self.moved_without_learning, "carriers": {}}
-        arrays = {f"head/{name}": tensor for name, tensor in self.head.items()}
-        arrays |= {f"correction/{name}": tensor for name, tensor in self.correction.state.items()}
-        for name, layer in self.layers.items():
-            if layer.merged is not None:
-                arrays[f"merged/{name}"] = layer.merged
-            if layer.aggregate is not None:
-                bank = layer.aggregate.bank.truncate(self.rank)
-                arrays |= {f"bank/{name}/A": bank.A, f"bank/{name}/B": bank.B}
-                meta["carriers"][name] = (layer.aggregate.carrier, layer.aggregate.offset is not None)
-        numbers = {name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in arrays.items()}
-        return {"meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **numbers}
-
-    def _restore(self, snapshot: Snapshot) -> None:
-        meta = json.loads(bytes(snapshot["meta"]))
-        self.index, self.moved_without_learning = meta["index"], meta["moved"]
-        tensors = {name: torch.from_numpy(np.array(array)).to(self.device) for name, array in snapshot.items() if name != "meta"}
-        self.head = {name: tensors[f"head/{name}"] for name in self.head}
-        self.correction.state = {n.removeprefix("correction/"): t for n, t in tensors.items() if n.startswith("correction/")}
-        for name, layer in self.layers.items():
-            layer.merged = tensors.get(f"merged/{name}")
-            if name in meta["carriers"]:
-                carrier, kept = meta["carriers"][name]
-                bank = Factors(tensors[f"bank/{name}/A"], tensors[f"bank/{name}/B"])
-                offset = layer.initial(self.rank, self.index).offset if kept else None
-                layer.aggregate = Aggregate(bank, bank, self.recipe.scaling, self.rank, carrier, offset)
 
 
 def simulate(experiment: Experiment, snapshot: Snapshot | None = None) -> Iterator[Round]:
@@ -292,34 +276,3 @@ def pick_device(wish: str) -> str:
     if not there[wish]:
         raise ValueError(f"device is {wish!r}; allowed here: {', '.join(['auto', *(d for d, ok in there.items() if ok)])}.")
     return wish
-
-
-def fresh_head(shapes: Parameters, seed: int) -> Parameters:
-    """A new head, normal with deviation 0.02 and zero biases, the same for every method."""
-    generator = torch_generator(seed, "head")
-    drawn = {}
-    for name, tensor in shapes.items():
-        numbers = 0.02 * torch.randn(tensor.shape, generator=generator) if tensor.ndim > 1 else torch.zeros(tensor.shape)
-        drawn[name] = numbers.to(tensor)
-    return drawn
-
-
-def batch_plan(share: np.ndarray, steps: int, batch: int, random: np.random.Generator) -> np.ndarray:
-    """(T, b) sample indices: a stream of shuffled passes over the client's samples, cut into batches."""
-    passes = ceil(steps * batch / len(share))
-    stream = np.concatenate([random.permutation(share) for _ in range(passes)] or [share[:0]])
-    return stream[: steps * batch].reshape(steps, batch)
-
-
-def gradient_weights(samples: int, batch: int, scale: str) -> Tensor:
-    """(n,) weights that make a sum of per-sample gradients the mean ("scaffold"), or the batch means summed over n ("official")."""
-    if scale == "scaffold":
-        return torch.full((samples,), 1 / samples)
-    sizes = torch.tensor([min(batch, samples - first) for first in range(0, samples, batch)])
-    return 1 / (sizes.repeat_interleave(sizes) * samples)
-
-
-def correction_ratio(correction: Parameters | None, trained: Trained) -> Tensor:
-    """(K,) size of the correction against the mean gradient of the local steps; 0 where there is none."""
-    gradient = trained.gradient_norms.mean(1) if trained.gradient_norms.shape[1] else torch.ones(len(trained.gradient_norms))
-    return torch.zeros_like(gradient) if correction is None else client_norms(correction) / gradient.clamp_min(1e-12)

@@ -19,7 +19,7 @@ Parameters = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Base:
-    """What is fixed in a round for K clients: their ranks and scalings, and per layer the merged update and each client's offset."""
+    """What is fixed in a round for K clients: ranks, scalings, and per layer the merged update and each client's offset."""
 
     ranks: tuple[int, ...]
     scales: Tensor  # (K,) s_k

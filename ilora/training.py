@@ -15,7 +15,7 @@ from ilora.stacked import Base, Parameters, StackedModel, slice_clients
 from ilora.tasks.base import Data
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # logits (K, b, C), labels (K, b) -> loss per client (K,)
-OnStep = Callable[[int, int], None]  # steps done, of how many
+OnStep = Callable[[int, int], None]  # client-steps done, of how many
 EVALUATION_ROWS = 4_096  # samples that pass at once where nothing is learned
 
 
@@ -59,23 +59,31 @@ class VectorisedEngine:
         self.bytes_per_row = 0
 
     def train(self, work: LocalWork, on_step: OnStep) -> Trained:
-        """Train every client of `work` for its T steps."""
-        clients, steps, batch = work.batches.shape
-        chunk = self._chunk(work, batch)
-        pieces = [slice(first, min(first + chunk, clients)) for first in range(0, clients, chunk)]
-        done = []
-        for i, piece in enumerate(pieces):
-            done.append(self._train_chunk(work, piece, lambda step, i=i: on_step(i * steps + step, len(pieces) * steps)))
+        """Train every client of `work` for its T steps, as many at once as the memory holds."""
+        clients, _, batch = work.batches.shape
+        chunk, done, first = self._chunk(work, batch), [], 0
+        while first < clients:
+            piece = slice(first, min(first + chunk, clients))
+            try:
+                done.append(self._train_chunk(work, piece, on_step))
+            except torch.OutOfMemoryError:
+                if chunk == 1:
+                    raise
+                chunk //= 2
+                self.memory_budget = chunk * batch * self.bytes_per_row
+                continue
+            first = piece.stop
         parameters = {name: torch.cat([part.parameters[name] for part in done]) for name in work.start}
         return Trained(parameters, torch.cat([part.losses for part in done]), torch.cat([part.gradient_norms for part in done]))
 
-    def _train_chunk(self, work: LocalWork, piece: slice, on_step: Callable[[int], None]) -> Trained:
+    def _train_chunk(self, work: LocalWork, piece: slice, on_step: OnStep) -> Trained:
+        clients, steps = work.batches.shape[:2]
         parameters = {name: tensor[piece].clone().requires_grad_() for name, tensor in work.start.items()}
         base, batches = work.base[piece], work.batches[piece]
         optimizer = make_optimizer(work.optimizer, list(parameters.values()), work.lr)
         losses = batches.new_zeros(batches.shape[:2], dtype=torch.float32)
         norms = torch.zeros_like(losses)
-        for step in range(batches.shape[1]):
+        for step in range(steps):
             optimizer.zero_grad()
             inputs, labels = gather(self.data, batches[:, step])
             loss = work.objective(self.model.logits(parameters, base, inputs), labels)
@@ -85,7 +93,7 @@ class VectorisedEngine:
             for name, tensor in parameters.items():
                 adjust_gradient(tensor, name, work, piece)
             optimizer.step()
-            on_step(step + 1)
+            on_step(piece.start * steps + (step + 1) * len(batches), clients * steps)
         return Trained({name: tensor.detach() for name, tensor in parameters.items()}, losses, norms)
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
@@ -121,7 +129,9 @@ class VectorisedEngine:
             k = len(own_base.ranks)
             rows = max(1, EVALUATION_ROWS // k)
             parts = [
-                self.model.logits(own, own_base, {name: t[i : i + rows].expand(k, *t[i : i + rows].shape) for name, t in data.inputs.items()})
+                self.model.logits(
+                    own, own_base, {name: t[i : i + rows].expand(k, *t[i : i + rows].shape) for name, t in data.inputs.items()}
+                )
                 for i in range(0, len(data), rows)
             ]
             result.append(torch.cat(parts, 1))
@@ -173,3 +183,9 @@ def pad_rows(rows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def client_norms(tensors: Parameters) -> Tensor:
     """(K,) norm over all numbers of each client."""
     return torch.stack([tensor.flatten(1).square().sum(1) for tensor in tensors.values()]).sum(0).sqrt()
+
+
+def correction_ratio(correction: Parameters | None, trained: Trained) -> Tensor:
+    """(K,) size of the correction against the mean gradient of the local steps; 0 where there is none."""
+    gradient = trained.gradient_norms.mean(1) if trained.gradient_norms.shape[1] else torch.ones(len(trained.gradient_norms))
+    return torch.zeros_like(gradient) if correction is None else client_norms(correction) / gradient.clamp_min(1e-12)

@@ -5,6 +5,7 @@ Slow and plain on purpose: tests hold the vectorised engine against it, and the 
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -80,37 +81,40 @@ class SequentialEngine:
                 linear.weight += base.merged[layer]
             if layer in base.offsets:
                 linear.weight -= base.offsets[layer][k].product()
-        config = LoraConfig(r=rank, lora_alpha=s * rank, target_modules=list(self.layers), modules_to_save=list(self.head))
+        alpha: Any = s * rank  # peft's type hint says int; its arithmetic takes any number
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(self.layers), modules_to_save=list(self.head))
         client = get_peft_model(model, config).eval()
+        inner: Any = client.base_model.model
         own: Parameters = {}
+        for layer in self.layers:
+            lora = inner.get_submodule(layer)
+            own[f"{layer}.A"], own[f"{layer}.B"] = lora.lora_A["default"].weight, lora.lora_B["default"].weight
+        for part in self.head:
+            saved = inner.get_submodule(part).modules_to_save["default"]
+            own |= {f"head.{part}.{name}": tensor for name, tensor in saved.named_parameters()}
         with torch.no_grad():
-            for layer in self.layers:
-                lora = client.base_model.model.get_submodule(layer)
-                own[f"{layer}.A"], own[f"{layer}.B"] = lora.lora_A["default"].weight, lora.lora_B["default"].weight
-                own[f"{layer}.A"].copy_(parameters[f"{layer}.A"][k, : rank])
-                own[f"{layer}.B"].copy_(parameters[f"{layer}.B"][k, :, : rank])
-            for part in self.head:
-                saved = client.base_model.model.get_submodule(part).modules_to_save["default"]
-                for name, tensor in saved.named_parameters():
-                    own[f"head.{part}.{name}"] = tensor
-                    tensor.copy_(parameters[f"head.{part}.{name}"][k])
+            for name, tensor in own.items():
+                tensor.copy_(cut(parameters[name][k], tensor.shape))
         return client, {name: own[name] for name in parameters}
 
     def _adjust(self, own: Parameters, work: LocalWork, k: int) -> None:
-        """Correct and mask the gradients of client k, cut to its slots."""
+        """Correct and mask the gradients of client k, in the stack's shape, and cut them to its slots again."""
         for name, tensor in own.items():
-            grad = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
-            full = torch.zeros_like(work.start[name][k])
-            full[tuple(slice(size) for size in grad.shape)] = grad
-            padded = full[None]
-            padded.grad = padded.clone()
-            adjust_gradient(padded, name, work, slice(k, k + 1))
-            tensor.grad = padded.grad[0][tuple(slice(size) for size in tensor.shape)]
+            stacked = torch.zeros_like(work.start[name][k : k + 1])
+            stacked.grad = torch.zeros_like(stacked)
+            if tensor.grad is not None:
+                cut(stacked.grad[0], tensor.shape).copy_(tensor.grad)
+            adjust_gradient(stacked, name, work, slice(k, k + 1))
+            tensor.grad = cut(stacked.grad[0], tensor.shape).clone()
 
     def _padded(self, own: Parameters, like: Parameters) -> Parameters:
         """Client tensors padded to the shapes of the stacks."""
-        padded = {}
+        padded = {name: torch.zeros_like(like[name][0]) for name in own}
         for name, tensor in own.items():
-            padded[name] = torch.zeros_like(like[name][0])
-            padded[name][tuple(slice(size) for size in tensor.shape)] = tensor.detach()
+            cut(padded[name], tensor.shape).copy_(tensor.detach())
         return padded
+
+
+def cut(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """The leading corner of `tensor` of the given shape, as a view."""
+    return tensor[tuple(slice(size) for size in shape)]

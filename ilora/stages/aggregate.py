@@ -37,7 +37,7 @@ def concatenated_qr(upload: Upload, deltas: bool = True) -> Aggregate:
 
 
 def concatenated_pivoted_qr(upload: Upload, deltas: bool = True) -> Aggregate:
-    """As `concatenated_qr`, with the columns that carry most taken first (ours: the cut no longer depends on the order of inputs)."""
+    """As `concatenated_qr`, the columns that carry most first (ours: the cut no longer depends on the order of inputs)."""
     return _factorised(upload, products.pivoted_qr(_summed(upload, deltas), upload.rank), "A", deltas)
 
 

@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 def random(weight: Tensor, rank: int, scaling: Scaling, place: Place) -> Start:
-    """A uniform in +-1/sqrt(d_in), row by row, so that smaller ranks are its first rows; B zero. The same A for all clients (peft's default)."""
+    """A uniform in +-1/sqrt(d_in) as in peft, one A for all clients, the first rows for smaller ranks; B zero."""
     return Start(_uniform_A(weight, rank, torch_generator(place.seed, "initialise", place.layer)))
 
 
@@ -46,7 +46,9 @@ def _uniform_A(weight: Tensor, rank: int, generator: torch.Generator) -> Factors
     return Factors(A.to(weight), weight.new_zeros(d_out, rank))
 
 
-def qr_residual(weight: Tensor, rank: int, scaling: Scaling, place: Place, rescale: bool = False, residual: str = "scaled") -> Start:
+def qr_residual(
+    weight: Tensor, rank: int, scaling: Scaling, place: Place, rescale: bool = False, residual: str = "scaled"
+) -> Start:
     """theta_0 = Q R; B = kappa Q[:, :r], A = kappa R[:r]; base theta_0 - sigma B A (ILoRA, arXiv:2511.16069).
 
     rescale: kappa such that ||B A||_F = 1e-4 sqrt(d_out d_in) (official code), else kappa = 1 (paper).

@@ -1,4 +1,4 @@
-"""Stage 2: what is trained, and what is sent? An ingredient names the slots of A and of B that are trained and sent in a round."""
+"""Stage 2: what is trained, and what is sent? An ingredient names the slots of A and of B that move in a round."""
 
 from typing import NamedTuple
 

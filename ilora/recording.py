@@ -74,7 +74,9 @@ def broadcast_errors(layer: ServerLayer, outcome: LayerOutcome) -> np.ndarray:
     ranks = outcome.start.ranks
     kept = outcome.aggregate.offset is not None
     error = {
-        rank: diagnostics.broadcast_error(outcome.aggregate, rank, layer.initial(rank, 0).offset if kept else None, outcome.merged)
+        rank: diagnostics.broadcast_error(
+            outcome.aggregate, rank, layer.initial(rank, 0).offset if kept else None, outcome.merged
+        )
         for rank in set(ranks)
     }
     return np.array([error[rank] for rank in ranks], dtype=np.float32)
@@ -90,7 +92,9 @@ def alignment_fields(moves: Stack, ranks: tuple[int, ...], p: Tensor, server_ran
     d_out, d_in = moves.B.shape[1], moves.A.shape[2]
     columns = diagnostics.overlap(own.U, own.U, own.sizes, own.sizes)
     rows = diagnostics.overlap(own.V, own.V, own.sizes, own.sizes)
-    chance = (diagnostics.chance_overlap(own.sizes, own.sizes, d_out) + diagnostics.chance_overlap(own.sizes, own.sizes, d_in)) / 2
+    chance = (
+        diagnostics.chance_overlap(own.sizes, own.sizes, d_out) + diagnostics.chance_overlap(own.sizes, own.sizes, d_in)
+    ) / 2
     cosine = diagnostics.cosines(some)
     arrays = {
         "cosines": cosine,
@@ -154,7 +158,9 @@ def round_record(
         return float(np.nanmean([getattr(record, field) for record in records])) if not all_nan(records, field) else float("nan")
 
     def error(field: str) -> float:
-        return relative(sqrt(sum((getattr(record, field) * record.ideal_norm) ** 2 for record in records if record.ideal_norm)), length)
+        return relative(
+            sqrt(sum((getattr(record, field) * record.ideal_norm) ** 2 for record in records if record.ideal_norm)), length
+        )
 
     return Round(
         index=index,

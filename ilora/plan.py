@@ -1,0 +1,41 @@
+"""The draws of a round: who takes part, which samples make which batch, from where the head starts."""
+
+from collections.abc import Mapping
+from math import ceil
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ilora.randomness import numpy_generator, torch_generator
+
+
+def participants(clients: int, participation: float, seed: int, index: int) -> list[int]:
+    """The clients of a round, ascending: a fraction of all, at least one, drawn without replacement."""
+    count = max(1, round(participation * clients))
+    return sorted(numpy_generator(seed, "participation", index).choice(clients, count, replace=False).tolist())
+
+
+def fresh_head(shapes: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """A new head, normal with deviation 0.02 and zero biases, the same for every method."""
+    generator = torch_generator(seed, "head")
+    drawn = {}
+    for name, tensor in shapes.items():
+        numbers = 0.02 * torch.randn(tensor.shape, generator=generator) if tensor.ndim > 1 else torch.zeros(tensor.shape)
+        drawn[name] = numbers.to(tensor)
+    return drawn
+
+
+def batch_plan(share: np.ndarray, steps: int, batch: int, random: np.random.Generator) -> np.ndarray:
+    """(T, b) sample indices: a stream of shuffled passes over the client's samples, cut into batches."""
+    passes = ceil(steps * batch / len(share))
+    stream = np.concatenate([random.permutation(share) for _ in range(passes)] or [share[:0]])
+    return stream[: steps * batch].reshape(steps, batch)
+
+
+def gradient_weights(samples: int, batch: int, scale: str) -> Tensor:
+    """(n,) weights: a sum of per-sample gradients becomes their mean ("scaffold"), or batch means summed over n ("official")."""
+    if scale == "scaffold":
+        return torch.full((samples,), 1 / samples)
+    sizes = torch.tensor([min(batch, samples - first) for first in range(0, samples, batch)])
+    return 1 / (sizes.repeat_interleave(sizes) * samples)

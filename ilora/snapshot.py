@@ -1,0 +1,50 @@
+"""What the next round needs beside the experiment, as flat arrays: packed after a round, restored before the next."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ilora.adapters import Factors
+from ilora.aggregation import Aggregate
+
+if TYPE_CHECKING:
+    from ilora.simulate import Simulation
+
+Snapshot = Mapping[str, np.ndarray]
+
+
+def pack(simulation: "Simulation") -> dict[str, np.ndarray]:
+    """The server's layers and head and the correction's state; "meta" holds the rest as JSON bytes."""
+    meta: dict[str, Any] = {"index": simulation.index, "moved": simulation.moved_without_learning, "banks": {}}
+    tensors = {f"head/{name}": tensor for name, tensor in simulation.head.items()}
+    tensors |= {f"correction/{name}": tensor for name, tensor in simulation.correction.state.items()}
+    for name, layer in simulation.layers.items():
+        if layer.merged is not None:
+            tensors[f"merged/{name}"] = layer.merged
+        if layer.aggregate is not None:
+            bank = layer.aggregate.bank.truncate(layer.rank)
+            tensors |= {f"bank/{name}/A": bank.A, f"bank/{name}/B": bank.B}
+            meta["banks"][name] = {"carrier": layer.aggregate.carrier, "offset_kept": layer.aggregate.offset is not None}
+    arrays = {name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in tensors.items()}
+    return {"meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays}
+
+
+def restore(simulation: "Simulation", snapshot: Snapshot) -> None:
+    """Put a fresh simulation of the same experiment where `snapshot` was taken."""
+    meta = json.loads(bytes(snapshot["meta"]))
+    simulation.index, simulation.moved_without_learning = meta["index"], meta["moved"]
+    tensors = {
+        name: torch.from_numpy(np.array(array)).to(simulation.device) for name, array in snapshot.items() if name != "meta"
+    }
+    simulation.head = {name: tensors[f"head/{name}"] for name in simulation.head}
+    simulation.correction.state = {n.removeprefix("correction/"): t for n, t in tensors.items() if n.startswith("correction/")}
+    for name, layer in simulation.layers.items():
+        layer.merged = tensors.get(f"merged/{name}")
+        if name in meta["banks"]:
+            kept = meta["banks"][name]
+            bank = Factors(tensors[f"bank/{name}/A"], tensors[f"bank/{name}/B"])
+            offset = layer.initial(layer.rank, simulation.index).offset if kept["offset_kept"] else None
+            layer.aggregate = Aggregate(bank, bank, layer.recipe.scaling, layer.rank, kept["carrier"], offset)
