@@ -109,7 +109,7 @@ class Simulation:
         start, base, stacks = self.broadcast(ids, index)
         weighting, own = self.recipe.load("weighting")
         p = weighting(self._floats([len(self.shares[k]) for k in ids]), **own)
-        work = self._local_work(ids, index, start, base)
+        work = self.local_work(ids, index, start, base)
         tell(0.1)
         trained = self.engine.train(work, lambda done, steps: tell(0.1 + 0.7 * done / steps))
         ids_ranks = tuple(self.ranks[k] for k in ids)
@@ -155,12 +155,25 @@ class Simulation:
         merged = {name: layer.merged for name, layer in self.layers.items() if layer.merged is not None}
         return parameters, Base(ranks, self._floats([self.recipe.scaling(rank) for rank in ranks]), merged, offsets), stacks
 
+    def adapter(self, rank: int) -> "Adapter":
+        """What a client of `rank` would receive now, as an adapter for peft. ValueError for a rank the server cannot serve."""
+        from ilora.peft_export import Adapter, exact_factors
+
+        if not 1 <= rank <= self.rank:
+            raise ValueError(f"rank is {rank}; allowed is a whole number from 1 to {self.rank}, the server's rank.")
+        factors = {}
+        for name, layer in self.layers.items():
+            (start,) = layer.starts([-1], [rank], self.index)
+            factors[name] = exact_factors(start.factors, self.recipe.scaling(rank), start.offset, layer.merged)
+        return Adapter(self.task.load_backbone().model, factors, self.head, adapter_card(self.experiment, rank, self.index))
+
     def _server(self) -> tuple[Parameters, Base]:
         """The server's own model, as if it were a client of the largest rank."""
         parameters, base, _ = self.broadcast([-1], self.index)
         return parameters, base
 
-    def _local_work(self, ids: list[int], index: int, start: Parameters, base: Base) -> LocalWork:
+    def local_work(self, ids: list[int], index: int, start: Parameters, base: Base) -> LocalWork:
+        """What these clients do in round `index`; the correction's memory moves on with it."""
         e = self.experiment
         objective, _ = self.recipe.load("objective")
         shared, own = self.recipe.load("sharing")
@@ -238,6 +251,16 @@ class Simulation:
         return torch.tensor(values, dtype=torch.float32, device=self.device)
 
 
+def adapter_card(experiment: Experiment, rank: int, rounds: int) -> str:
+    """The text that is saved beside an adapter: where it comes from, in full."""
+    return (
+        f"# Adapter trained by {experiment.method} on {experiment.task}\n\n"
+        f"Federated LoRA, as a client of rank {rank} receives it after {rounds} rounds. It holds the exact difference to the"
+        " backbone, so its rank can be larger where the method moved the base.\n\n"
+        f"The whole experiment:\n\n```json\n{experiment.to_json()}\n```\n"
+    )
+
+
 def simulate(experiment: Experiment, snapshot: Snapshot | None = None) -> Iterator[Round]:
     """Train round after round and yield each; from `snapshot`, the rounds that are left."""
     simulation = Simulation(experiment, snapshot)
@@ -259,6 +282,10 @@ class Result:
         import pandas as pd
 
         return pd.DataFrame([round.metrics() for round in self.rounds]).set_index("index")
+
+    def adapter(self, rank: int | None = None) -> "Adapter":
+        """What a client of `rank` (the server's by default) receives after the last round, for peft."""
+        return self.simulation.adapter(self.simulation.rank if rank is None else rank)
 
 
 def run(experiment: Experiment) -> Result:

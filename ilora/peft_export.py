@@ -1,0 +1,67 @@
+"""What was learned as an adapter that peft loads: a directory with weights, configuration and a card."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+
+from ilora import products
+from ilora.adapters import Factors
+from ilora.stacked import Parameters
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The model that a client of one rank receives, as the exact difference to the backbone: one pair of factors per layer.
+
+    Where a method moved the base (a merged stack, a product cut out of the weight), that move is part of the factors, so
+    the rank can be larger than the client's.
+    """
+
+    model: nn.Module  # the untouched backbone
+    factors: dict[str, Factors]  # layer -> update, scaling included
+    head: Parameters
+    card: str
+
+    def peft_model(self) -> nn.Module:
+        """The backbone with this adapter and head, as a peft model."""
+        ranks = {layer: max(1, pair.rank) for layer, pair in self.factors.items()}
+        config = LoraConfig(
+            r=1,
+            lora_alpha=1,
+            rank_pattern=ranks,
+            alpha_pattern=ranks,
+            target_modules=list(self.factors),
+            modules_to_save=sorted({name.split(".")[1] for name in self.head}),
+        )
+        model = get_peft_model(self.model, config).eval()
+        state = dict(model.named_parameters())
+        with torch.no_grad():
+            for layer, pair in self.factors.items():
+                padded = pair.pad(ranks[layer])
+                state[f"base_model.model.{layer}.lora_A.default.weight"].copy_(padded.A)
+                state[f"base_model.model.{layer}.lora_B.default.weight"].copy_(padded.B)
+            for name, tensor in self.head.items():
+                _, part, rest = name.split(".", 2)
+                state[f"base_model.model.{part}.modules_to_save.default.{rest}"].copy_(tensor)
+        return model
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the adapter to `path`, a directory that peft.PeftModel.from_pretrained loads, with a card beside it."""
+        self.peft_model().save_pretrained(str(path))  # type: ignore[operator]
+        Path(path, "README.md").write_text(self.card, encoding="utf-8")
+
+
+def exact_factors(share: Factors, scale: float, offset: Factors | None, merged: Tensor | None) -> Factors:
+    """s B A - offset + merged as one pair of factors of the smallest rank that holds it to float32's precision."""
+    update = share.times(scale)
+    if offset is not None:
+        update = products.difference(update, offset)
+    if merged is not None:
+        update = products.add(update, Factors(torch.eye(merged.shape[1]).to(merged), merged))
+    U, S, V = products.svd(update)
+    rank = max(1, int((S > 1e-7 * S.max()).sum()))
+    root = S[:rank].sqrt()
+    return Factors(root[:, None] * V.T[:rank], U[:, :rank] * root)

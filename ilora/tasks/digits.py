@@ -1,0 +1,93 @@
+"""Handwritten digits of scikit-learn (8 x 8 gray) and a tiny ViT that was pretrained on printed letters.
+
+Nothing is downloaded: the digits come with scikit-learn, the backbone with this repository (made by `pretrain_digits.py`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from transformers import ViTConfig, ViTForImageClassification
+from transformers.utils import logging
+
+from ilora.tasks import TASKS, data_folder
+from ilora.tasks.base import Backbone, Data, Task
+
+CARD = TASKS["digits"]
+SPLIT_SEED = 0
+WEIGHTS = "digits-backbone.safetensors"
+
+
+def _as_data(images: Tensor, labels: Tensor) -> Data:
+    return Data({"pixel_values": (images / 16).float().unsqueeze(1)}, labels.long())
+
+
+def _split() -> tuple[Data, Data]:
+    images, labels = load_digits(return_X_y=True)
+    x, x_test, y, y_test = train_test_split(
+        images.reshape(-1, 8, 8), labels, test_size=CARD.test_samples, stratify=labels, random_state=SPLIT_SEED
+    )
+    return _as_data(torch.from_numpy(x), torch.from_numpy(y)), _as_data(torch.from_numpy(x_test), torch.from_numpy(y_test))
+
+
+def tiny_vit(labels: int) -> ViTForImageClassification:
+    """An untrained ViT for (n, 1, 8, 8) pixels in 0..1 with a head of `labels` classes."""
+    config = ViTConfig(
+        hidden_size=CARD.linears["query"][1],
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=CARD.linears["mlp-in"][0],
+        image_size=8,
+        patch_size=2,
+        num_channels=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    config.num_labels = labels
+    return ViTForImageClassification(config)
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def load_backbone(path: Path | None = None) -> Backbone:
+    """The pretrained ViT, frozen and in eval mode, with an untrained head of ten classes that is the same at every call."""
+    path = path or data_folder() / WEIGHTS
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SPLIT_SEED)
+        fresh = tiny_vit(labels=len(CARD.classes))
+    head = {name: tensor for name, tensor in fresh.state_dict().items() if name.startswith("classifier.")}
+    try:
+        with _without_progress_bar():
+            loaded: Any = ViTForImageClassification.from_pretrained(
+                None, config=fresh.config, state_dict=load_file(path) | head, output_loading_info=True
+            )
+        model, info = loaded
+        if info["missing_keys"] or info["unexpected_keys"]:
+            raise RuntimeError("other tensors than this ViT's")
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise RuntimeError(
+            f"The backbone {path} is missing or damaged; `python -m ilora.tasks.pretrain_digits` makes it again."
+        ) from error
+    return Backbone(model.requires_grad_(False).eval(), head=("classifier",))
+
+
+def load() -> Task:
+    """1,437 digits to train on and 360 to test on, `pixel_values` (n, 1, 8, 8) in 0..1, and the pretrained ViT."""
+    train, test = _split()
+    return Task(CARD, train, test, load_backbone)

@@ -1,0 +1,49 @@
+"""Plain names for the linears of a transformer, whatever its architecture and the transformers version call them."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+PLAIN_NAMES: dict[str, tuple[str, ...]] = {
+    "query": ("query", "q_proj", "q_lin"),
+    "key": ("key", "k_proj", "k_lin"),
+    "value": ("value", "v_proj", "v_lin"),
+    "output": ("attention.output.dense", "o_proj", "out_proj", "out_lin"),
+    "mlp-in": ("intermediate.dense", "fc1", "lin1"),
+    "mlp-out": ("output.dense", "fc2", "lin2"),
+}
+
+
+def _ends_with(name: str, suffix: str) -> bool:
+    return f".{name}".endswith(f".{suffix}")
+
+
+def _matches(name: str, target: str) -> bool:
+    if target == "mlp-out" and _ends_with(name, "attention.output.dense"):
+        return False
+    return any(_ends_with(name, suffix) for suffix in PLAIN_NAMES.get(target, (target,)))
+
+
+def _body(model: nn.Module, head: Sequence[str]) -> dict[str, nn.Linear]:
+    """Every linear outside the head, by full module name and in model order."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not any(f"{name}.".startswith(f"{part}.") for part in head)
+    }
+
+
+def _choices(linears: dict[str, nn.Linear]) -> list[str]:
+    """What a user can ask for: the plain names that occur, then the last name of every linear that has none."""
+    plain = [target for target in PLAIN_NAMES if any(_matches(name, target) for name in linears)]
+    others = (name for name in linears if not any(_matches(name, target) for target in plain))
+    return plain + list(dict.fromkeys(name.rpartition(".")[2] for name in others))
+
+
+def find_linears(model: nn.Module, targets: Sequence[str], head: Sequence[str] = ("classifier",)) -> dict[str, nn.Linear]:
+    """Linears that `targets` name (plain names or module-name suffixes), by full module name; weights (d_out, d_in)."""
+    linears = _body(model, head)
+    for target in targets:
+        if not any(_matches(name, target) for name in linears):
+            raise ValueError(f"targets: no linear is called {target!r}; this model has {', '.join(_choices(linears))}")
+    return {name: linear for name, linear in linears.items() if any(_matches(name, target) for target in targets)}
