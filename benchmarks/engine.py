@@ -15,7 +15,6 @@ from dataclasses import replace
 import torch
 
 from ilora import Experiment
-from ilora.plan import participants
 from ilora.simulate import Simulation
 from ilora.training import LocalWork, Trained
 
@@ -24,10 +23,8 @@ TOLERANCE = 1e-5
 
 def work_of(simulation: Simulation) -> LocalWork:
     """The first round's local work."""
-    experiment = simulation.experiment
-    ids = participants(len(simulation.ranks), experiment.participation, experiment.seed, 1)
-    start, base, _ = simulation.broadcast(ids, 1)
-    return simulation.local_work(ids, 1, start, base)
+    turn = simulation.open_turn(1)
+    return simulation.local_work(turn, simulation.stages["sharing"](turn))
 
 
 def timed(simulation: Simulation, work: LocalWork) -> tuple[float, Trained]:
@@ -56,7 +53,9 @@ def compare(clients: int, steps: int, repeats: int) -> str:
     client_steps = clients * steps
     apart = largest_difference(timed(stacked, work)[1], timed(one_by_one, work)[1])
     if apart > TOLERANCE:
-        raise SystemExit(f"The engines end {apart:.1e} apart at K = {clients}; allowed is {TOLERANCE:.0e}. No figure is worth anything.")
+        raise SystemExit(
+            f"The engines end {apart:.1e} apart at K = {clients}; allowed is {TOLERANCE:.0e}. No figure is worth anything."
+        )
     ours, theirs, bare = [], [], []
     for _ in range(repeats):
         ours.append(client_steps / timed(stacked, work)[0])
@@ -78,9 +77,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
     print(f"torch {torch.__version__}, {platform.machine()}, {arguments.threads} threads, {arguments.steps} steps of batch 16,")
-    print(f"ranks 2, 4, 8, 16 in turn, AdamW, float32; client-steps per second, median (range) of {arguments.repeats} alternating repeats")
+    print(
+        f"ranks 2, 4, 8, 16 in turn, AdamW, float32; client-steps per second, median (range) of {arguments.repeats} alternating repeats"
+    )
     print()
-    print("| clients | all at once | stock peft | stock peft, set-up taken out | ratio | ratio without set-up | largest difference |")
+    print(
+        "| clients | all at once | stock peft | stock peft, set-up taken out | ratio | ratio without set-up | largest difference |"
+    )
     print("|---|---|---|---|---|---|---|")
     for clients in map(int, arguments.clients.split(",")):
         print(compare(clients, arguments.steps, arguments.repeats), flush=True)

@@ -15,30 +15,36 @@ from ilora.scaling import Scaling
 
 @dataclass(frozen=True)
 class Upload:
-    """One layer's uploads of the K clients of a round, and what the server knows beside them."""
+    """One layer's uploads of the C clients of a round, and what the server knows beside them."""
 
     start: Stack  # what the clients had received
-    trained: Stack  # what they send back
-    weights: Tensor  # (K,) p_k, sums to 1
+    sent: Stack  # what they send back; a factor that is not sent is as it was received
+    weights: Tensor  # (C,) p_k, sums to 1
     scaling: Scaling
     rank: int  # the server's rank R
+    ideal: Factors  # sum_k n_k/n (s_k B_k A_k - offset_k) over the trained models, exact
+    levels: tuple[int, ...]  # the distinct ranks of all clients, ascending
+    server: Factors | None = None  # the server's own factors of rank R before this round
+    held: Factors | None = None  # its update G before this round, whatever is merged left out
+    send_A: Tensor | None = None  # (C, R) booleans, the slots that were sent; None: all that a client has
+    send_B: Tensor | None = None
     offset: Stack | None = None  # the products that were cut out of the clients' bases
     server_offset: Factors | None = None  # the same at rank R
 
-    def scales(self) -> Tensor:
-        """(K,) s_k."""
-        return self.trained.A.new_tensor([self.scaling(rank) for rank in self.trained.ranks])
-
     def stacked(self) -> Factors:
         """sum_k p_k B_k A_k as A_c = [p_k A_k], B_c = [B_k], exact; no scaling, no offset."""
-        return self.trained.concatenate(self.weights)
+        return self.sent.concatenate(self.weights)
 
-    def ideal(self) -> Factors:
-        """The ideal update sum_k p_k (s_k B_k A_k - offset_k), exact."""
-        learned = self.trained.concatenate(self.weights.to(self.scales()) * self.scales())
-        if self.offset is None:
-            return products.compact(learned)
-        return products.difference(learned, self.offset.concatenate(self.weights))
+    def learned(self) -> Factors:
+        """sum_k p_k (s_k B_k A_k - offset_k), exact."""
+        return weighted_update(self.sent, self.weights, self.scaling, self.offset)
+
+
+def weighted_update(stack: Stack, weights: Tensor, scaling: Scaling, offset: Stack | None) -> Factors:
+    """sum_k p_k (s_k B_k A_k - offset_k) as one pair of factors, exact; weights (K,)."""
+    scales = stack.A.new_tensor([scaling(rank) for rank in stack.ranks])
+    learned = products.compact(stack.concatenate(weights.to(scales) * scales))
+    return learned if offset is None else products.difference(learned, offset.concatenate(weights))
 
 
 @dataclass(frozen=True)
@@ -131,8 +137,11 @@ def aggregate(
         cut = 1.0 if recipe.options.get("residual") == "plain" else None
         offset = start.scale([cut or recipe.scaling(r) for r in start.ranks])
         server_offset = offset[max(range(len(offset)), key=lambda k: offset.ranks[k])]
-    rule, own = recipe.load("aggregate")
-    return rule(Upload(start, trained, p, recipe.scaling, server_rank, offset, server_offset), **own)
+    ideal = weighted_update(trained, p, recipe.scaling, offset)
+    levels = tuple(sorted(set(trained.ranks)))
+    upload = Upload(start, trained, p, recipe.scaling, server_rank, ideal, levels, offset=offset, server_offset=server_offset)
+    aggregated: Aggregate = recipe.make("aggregate")(upload)
+    return aggregated
 
 
 def _checked(name: str, factors: Sequence[tuple[Tensor, Tensor]]) -> Stack:

@@ -104,7 +104,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
     },
     "correction": {
         "none": Ingredient(
-            "None", "Clients follow their own gradient.", "ilora.stages.corrections:NoCorrection", r"g\leftarrow\nabla F_k"
+            "None", "Clients follow their own gradient.", "ilora.stages.corrections:none", r"g\leftarrow\nabla F_k"
         ),
         "control-variates": Ingredient(
             "Control variates",

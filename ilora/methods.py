@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ilora.ingredients import INGREDIENTS, STAGES, Ingredient, Option
@@ -55,11 +56,12 @@ class Recipe:
     options: Mapping[str, Any]
     scaling: Scaling
 
-    def load(self, stage: str) -> Any:
-        """The ingredient of `stage`, and nothing but the options that are its own, as keyword arguments."""
+    def make(self, stage: str, setting: Any = None) -> Any:
+        """The ingredient of `stage` with its options in place: the function, or an instance made from the run's `setting`."""
         ingredient = INGREDIENTS[stage][self.ingredients[stage]]
         own = {name: self.options[name] for name in ingredient.options}
-        return ingredient.load(), own
+        source = ingredient.load()
+        return source(setting, **own) if isinstance(source, type) else partial(source, **own)
 
 
 METHODS: dict[str, Method] = {

@@ -62,6 +62,6 @@ def exact_factors(share: Factors, scale: float, offset: Factors | None, merged: 
     if merged is not None:
         update = products.add(update, Factors(torch.eye(merged.shape[1]).to(merged), merged))
     U, S, V = products.svd(update)
-    rank = max(1, int((S > 1e-7 * S.max()).sum()))
+    rank = max(1, int((1e-7 * S.max() < S).sum()))
     root = S[:rank].sqrt()
     return Factors(root[:, None] * V.T[:rank], U[:, :rank] * root)

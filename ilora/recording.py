@@ -14,17 +14,17 @@ from ilora.aggregation import Aggregate, relative
 from ilora.evaluation import ClientScores
 from ilora.records import MOST_PAIRED, LayerRecord, Round
 from ilora.server import ServerLayer
-from ilora.training import Trained
+from ilora.turn import Turn
 
 BYTES_PER_FLOAT = 4
 
 
 @dataclass(frozen=True)
 class LayerOutcome:
-    """One layer's round: what the clients received and sent, what the server made of it, and what was merged beneath before."""
+    """One layer's round: what the clients received and trained, what the server made of it, and what was merged beneath before."""
 
     start: Stack
-    sent: Stack
+    trained: Stack
     scales: Tensor
     aggregate: Aggregate
     merged: Factors | None
@@ -38,7 +38,7 @@ def layer_record(layer: ServerLayer, outcome: LayerOutcome, p: Tensor, r_min: in
     if outcome.merged is not None:
         held, ideal = products.add(held, outcome.merged), products.add(ideal, outcome.merged)
     sigma, sigma_ideal = products.svd(held)[1], products.svd(ideal)[1]
-    moves = diagnostics.movements(outcome.start, outcome.sent, outcome.scales)
+    moves = diagnostics.movements(outcome.start, outcome.trained, outcome.scales)
     D, drift_clients = diagnostics.drift(moves, p)
     return LayerRecord(
         aggregation_error=error.total,
@@ -122,16 +122,12 @@ def mean_of_pairs(matrix: Tensor) -> float:
 
 def round_record(
     *,
-    index: int,
+    turn: Turn,
+    p: Tensor,
     server_scores: tuple[float, float],
     scores: ClientScores,
-    p: Tensor,
-    trained: Trained,
     correction_ratio: Tensor,
     moved_without_learning: float,
-    ids: list[int],
-    ranks: tuple[int, ...],
-    samples: list[int],
     layers: dict[str, LayerRecord],
     outcomes: dict[str, LayerOutcome],
     floats: tuple[int, int],
@@ -139,11 +135,12 @@ def round_record(
     seconds: float,
 ) -> Round:
     """The whole record of a round."""
-    train_loss = trained.losses.mean(1) if trained.losses.shape[1] else torch.full((len(ids),), float("nan"))
+    losses = turn.losses
+    train_loss = losses.mean(1) if losses.shape[1] else torch.full((len(turn.ids),), float("nan"))
     columns = {
-        "id": np.array(ids),
-        "rank": np.array(ranks),
-        "samples": np.array(samples),
+        "id": np.array(turn.ids),
+        "rank": np.array(turn.ranks),
+        "samples": turn.counts.long(),
         "weight": p,
         "accuracy": scores.accuracy,
         "loss": scores.loss,
@@ -163,7 +160,7 @@ def round_record(
         )
 
     return Round(
-        index=index,
+        index=turn.index,
         accuracy=server_scores[0],
         loss=server_scores[1],
         train_loss=float((p.cpu() * train_loss.cpu()).sum()),
@@ -196,10 +193,10 @@ def all_nan(records: list[LayerRecord], field: str) -> bool:
 
 
 def kept_factors(outcomes: dict[str, LayerOutcome]) -> dict[str, np.ndarray]:
-    """The factors that clients received and sent, and the server's new ones, of the first MOST_PAIRED clients."""
+    """The factors that clients received and trained, and the server's new ones, of the first MOST_PAIRED clients."""
     kept = {}
     for name, outcome in outcomes.items():
-        for stage, stack in (("start", outcome.start), ("trained", outcome.sent)):
+        for stage, stack in (("start", outcome.start), ("trained", outcome.trained)):
             kept[f"{name}/{stage}/A"], kept[f"{name}/{stage}/B"] = stack.A[:MOST_PAIRED], stack.B[:MOST_PAIRED]
         server = outcome.aggregate.factors(outcome.aggregate.rank)
         kept[f"{name}/server/A"], kept[f"{name}/server/B"] = server.A, server.B

@@ -40,8 +40,8 @@ class ServerLayer:
 
     def initial(self, rank: int, round: int, client: int = -1) -> Start:
         """The very first factors of a client of `rank`; client -1 is the server itself."""
-        ingredient, options = self.recipe.load("initialise")
-        start: Start = ingredient(self.weight, rank, self.recipe.scaling, Place(self.seed, self.name, round, client), **options)
+        ingredient = self.recipe.make("initialise")
+        start: Start = ingredient(self.weight, rank, self.recipe.scaling, Place(self.seed, self.name, round, client))
         return start
 
     def take(self, aggregate: Aggregate) -> None:
@@ -51,6 +51,10 @@ class ServerLayer:
             return
         update = aggregate.update()
         self.merged = update if self.merged is None else self.merged + update
+
+    def held(self) -> Factors | None:
+        """The update that the bank holds beside whatever is merged; None before the first round."""
+        return None if self.aggregate is None else self.aggregate.held()
 
     def merged_factors(self) -> Factors | None:
         """What is merged, as (identity, matrix) factors; None where nothing is."""

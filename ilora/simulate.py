@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -13,24 +13,29 @@ from torch import Tensor
 
 from ilora import products
 from ilora.adapters import Stack
-from ilora.aggregation import Aggregate, Upload
+from ilora.aggregation import Aggregate, Upload, weighted_update
 from ilora.engines import make_engine
 from ilora.evaluation import ClientScores, score_clients, score_server
 from ilora.experiment import Experiment
+from ilora.ingredients import STAGES
 from ilora.partition import class_counts, partition
-from ilora.plan import batch_plan, fresh_head, gradient_weights, participants
+from ilora.plan import batch_plan, fresh_head, participants
 from ilora.randomness import numpy_generator
 from ilora.recording import LayerOutcome, layer_record, round_record
 from ilora.records import Round, RunFacts
 from ilora.server import ServerLayer
 from ilora.snapshot import Snapshot, pack, restore
 from ilora.stacked import Base, Parameters
+from ilora.stages.sharing import Shared
 from ilora.tasks import load_task
 from ilora.tasks.linears import find_linears
-from ilora.training import LocalWork, Trained, correction_ratio
+from ilora.training import LocalWork, correction_ratio
+from ilora.turn import Setting, Turn
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ilora.peft_export import Adapter
 
 
 class Simulation:
@@ -72,8 +77,18 @@ class Simulation:
             for name, linear in linears.items()
         }
         self.engine = make_engine(experiment.engine, model, linears, backbone.head, self.train)
-        correction, options = self.recipe.load("correction")
-        self.correction = correction(len(self.ranks), **options)
+        self.setting = Setting(
+            seed=experiment.seed,
+            ranks=self.ranks,
+            samples=tuple(len(share) for share in self.shares),
+            scaling=self.recipe.scaling,
+            shapes={name: (layer.weight.shape[0], layer.weight.shape[1]) for name, layer in self.layers.items()},
+            local_steps=experiment.local_steps,
+            batch_size=experiment.batch_size,
+            lr=experiment.lr,
+            device=self.device,
+        )
+        self.stages = {stage: self.recipe.make(stage, self.setting) for stage in STAGES}
         self.backbone_parameters = sum(p.numel() for p in model.parameters())
         if snapshot is not None:
             restore(self, snapshot)
@@ -104,56 +119,58 @@ class Simulation:
         """Train, aggregate, evaluate and diagnose one round; `on_step` hears the fraction done, 0..1, and may raise to stop."""
         tell = on_step or (lambda fraction: None)
         began = time.perf_counter()
-        index = self.index + 1
-        ids = participants(len(self.ranks), self.experiment.participation, self.experiment.seed, index)
-        start, base, stacks = self.broadcast(ids, index)
-        weighting, own = self.recipe.load("weighting")
-        p = weighting(self._floats([len(self.shares[k]) for k in ids]), **own)
-        work = self.local_work(ids, index, start, base)
+        turn = self.open_turn(self.index + 1)
+        shared = self.stages["sharing"](turn)
+        work = self.local_work(turn, shared)
         tell(0.1)
-        trained = self.engine.train(work, lambda done, steps: tell(0.1 + 0.7 * done / steps))
-        ids_ranks = tuple(self.ranks[k] for k in ids)
-        outcomes = {name: self._aggregate(name, stacks[name], trained.parameters, ids_ranks, base, p) for name in self.layers}
-        if index == 1:
-            self.moved_without_learning = self._moved_by_standing_still(stacks, start, ids_ranks, base, p)
-        for name, outcome in outcomes.items():
-            self.layers[name].take(outcome.aggregate)
-        self.head = {name: torch.einsum("k,k...->...", p, trained.parameters[name]) for name in self.head}
-        self.index = index
+        turn.trained = self.engine.train(work, lambda done, of: tell(0.1 + 0.7 * done / of))
+        sent = self.stages["upload"](turn)
+        p = self.stages["weighting"](turn)
+        if turn.index == 1:
+            self.moved_without_learning = self._moved_by_standing_still(turn, shared, p)
+        outcomes = {layer: self._aggregate(turn, layer, shared, sent, p) for layer in self.layers}
         tell(0.85)
-        scores = self._score(ids, trained, base)
-        server = self._server()
+        scores = self._score(turn)
+        self._close_turn(turn, shared, sent, p, outcomes)
         return round_record(
-            index=index,
-            server_scores=score_server(self.engine, *server, self.test),
-            scores=scores,
+            turn=turn,
             p=p,
-            trained=trained,
-            correction_ratio=correction_ratio(work.correction, trained),
+            server_scores=score_server(self.engine, *self.server(), self.test),
+            scores=scores,
+            correction_ratio=correction_ratio(work.correction, turn.trained),
             moved_without_learning=self.moved_without_learning,
-            ids=ids,
-            ranks=ids_ranks,
-            samples=[len(self.shares[k]) for k in ids],
             layers={name: layer_record(self.layers[name], outcome, p, min(self.ranks)) for name, outcome in outcomes.items()},
             outcomes=outcomes,
-            floats=self._floats_sent(outcomes, ids_ranks),
+            floats=self._floats_sent(turn, shared, outcomes),
             snapshot=pack(self),
             seconds=time.perf_counter() - began,
         )
 
-    def broadcast(self, ids: list[int], index: int) -> tuple[Parameters, Base, dict[str, Stack]]:
-        """What these clients receive: their parameters, the base beneath, and per layer their factors as a stack."""
+    def open_turn(self, index: int) -> Turn:
+        """Draw the clients of round `index` and broadcast to them."""
+        ids = participants(len(self.ranks), self.experiment.participation, self.experiment.seed, index)
+        start, base = self.broadcast(ids, index)
+        samples = [torch.from_numpy(self.shares[k]).to(self.device) for k in ids]
+        return Turn(index, self.setting, ids, base.ranks, samples, start, base, self.engine, self.server)
+
+    def broadcast(self, ids: list[int], index: int) -> tuple[Parameters, Base]:
+        """What these clients receive: their parameters, and the base beneath; client -1 is the server itself."""
         ranks = tuple(self.ranks[k] if k >= 0 else self.rank for k in ids)
-        stacks, offsets, parameters = {}, {}, {}
+        offsets: dict[str, Stack] = {}
+        parameters: Parameters = {}
         for name, layer in self.layers.items():
             starts = layer.starts(ids, ranks, index)
-            stacks[name] = Stack.of([start.factors for start in starts], self.rank)
-            if starts[0].offset is not None:
-                offsets[name] = Stack.of([start.offset for start in starts if start.offset is not None], self.rank)
-            parameters[f"{name}.A"], parameters[f"{name}.B"] = stacks[name].A, stacks[name].B
+            parameters[f"{name}.A"], parameters[f"{name}.B"], _ = astuple(Stack.of([s.factors for s in starts], self.rank))
+            cut_out = [start.offset for start in starts if start.offset is not None]
+            if cut_out:
+                offsets[name] = Stack.of(cut_out, self.rank)
         parameters |= {name: tensor.expand(len(ids), *tensor.shape) for name, tensor in self.head.items()}
         merged = {name: layer.merged for name, layer in self.layers.items() if layer.merged is not None}
-        return parameters, Base(ranks, self._floats([self.recipe.scaling(rank) for rank in ranks]), merged, offsets), stacks
+        return parameters, Base(ranks, self._floats([self.recipe.scaling(rank) for rank in ranks]), merged, offsets)
+
+    def server(self) -> tuple[Parameters, Base]:
+        """The server's own model, as if it were a client of the largest rank."""
+        return self.broadcast([-1], self.index)
 
     def adapter(self, rank: int) -> "Adapter":
         """What a client of `rank` would receive now, as an adapter for peft. ValueError for a rank the server cannot serve."""
@@ -167,85 +184,85 @@ class Simulation:
             factors[name] = exact_factors(start.factors, self.recipe.scaling(rank), start.offset, layer.merged)
         return Adapter(self.task.load_backbone().model, factors, self.head, adapter_card(self.experiment, rank, self.index))
 
-    def _server(self) -> tuple[Parameters, Base]:
-        """The server's own model, as if it were a client of the largest rank."""
-        parameters, base, _ = self.broadcast([-1], self.index)
-        return parameters, base
-
-    def local_work(self, ids: list[int], index: int, start: Parameters, base: Base) -> LocalWork:
-        """What these clients do in round `index`; the correction's memory moves on with it."""
-        e = self.experiment
-        objective, _ = self.recipe.load("objective")
-        shared, own = self.recipe.load("sharing")
-        slots = shared(tuple(self.ranks[k] for k in ids), self.rank, index, **own)
-        owned = self._per_parameter(start, slots.A, slots.B)
-        correction = self.correction.begin(ids, owned, lambda scale: self._full_gradient(ids, start, base, scale))
-        batches = np.stack(
-            [batch_plan(self.shares[k], e.local_steps, e.batch_size, numpy_generator(e.seed, "batches", index, k)) for k in ids]
+    def local_work(self, turn: Turn, shared: Shared) -> LocalWork:
+        """What the turn's clients do; the correction's memory moves on with it."""
+        e, objective = self.experiment, self.stages["objective"]
+        given = objective.begin(turn) if hasattr(objective, "begin") else {}
+        batches = [
+            batch_plan(self.shares[k], e.local_steps, e.batch_size, numpy_generator(e.seed, "batches", turn.index, k))
+            for k in turn.ids
+        ]
+        return LocalWork(
+            start=turn.start,
+            base=turn.base,
+            batches=torch.from_numpy(np.stack(batches)).to(self.device),
+            optimizer=e.optimizer,
+            lr=e.lr,
+            objective=objective,
+            given=given,
+            correction=self.stages["correction"](turn),
+            trainable=turn.spread(shared.train_A, shared.train_B),
         )
-        return LocalWork(start, base, torch.from_numpy(batches).to(self.device), e.optimizer, e.lr, objective, correction, owned)
 
-    def _per_parameter(self, start: Parameters, A: Tensor, B: Tensor) -> Parameters:
-        """Slot masks (K, R) spread over the parameters: rows of A, columns of B, everything of the head."""
-        masks = {}
-        for name, tensor in start.items():
-            mask = (
-                A[:, :, None]
-                if name.endswith(".A")
-                else B[:, None, :]
-                if name.endswith(".B")
-                else torch.ones(len(A), *tensor.shape[1:])
-            )
-            masks[name] = mask.to(tensor)
-        return masks
+    def _aggregate(self, turn: Turn, layer: str, shared: Shared, sent: Parameters, p: Tensor) -> LayerOutcome:
+        """One layer's way from the uploads to what the server will hold; the ideal is that of the models as trained."""
+        server = self.layers[layer]
+        start, trained, offset = turn.stack(turn.start, layer), turn.stack(turn.result, layer), turn.base.offsets.get(layer)
+        upload = Upload(
+            start=start,
+            sent=turn.stack(sent, layer),
+            weights=p,
+            scaling=self.recipe.scaling,
+            rank=self.rank,
+            ideal=weighted_update(trained, turn.counts / turn.counts.sum(), self.recipe.scaling, offset),
+            levels=tuple(sorted(set(self.ranks))),
+            server=server.starts([-1], [self.rank], turn.index)[0].factors,
+            held=server.held(),
+            send_A=shared.send_A,
+            send_B=shared.send_B,
+            offset=offset,
+            server_offset=server.initial(self.rank, turn.index).offset if offset is not None else None,
+        )
+        aggregate: Aggregate = self.stages["server"](turn, layer, self.stages["aggregate"](upload))
+        return LayerOutcome(start, trained, turn.base.scales, aggregate, server.merged_factors())
 
-    def _full_gradient(self, ids: list[int], start: Parameters, base: Base, scale: str) -> Parameters:
-        """Each client's gradient over all its samples, "scaffold": their mean; "official": batch means summed, over n_k."""
-        samples = [torch.from_numpy(self.shares[k]).to(self.device) for k in ids]
-        weights = [gradient_weights(len(share), self.experiment.batch_size, scale).to(self.device) for share in samples]
-        return self.engine.gradient(start, base, samples, weights)
+    def _close_turn(self, turn: Turn, shared: Shared, sent: Parameters, p: Tensor, outcomes: dict[str, LayerOutcome]) -> None:
+        """The server keeps what was aggregated, and every ingredient learns that the round is over."""
+        for name, outcome in outcomes.items():
+            self.layers[name].take(outcome.aggregate)
+        if shared.head:
+            self.head = {name: torch.einsum("k,k...->...", p, sent[name]) for name in self.head}
+        for ingredient in self.stages.values():
+            if hasattr(ingredient, "end"):
+                ingredient.end(turn)
+        self.ranks = tuple(turn.next_ranks.get(k, rank) for k, rank in enumerate(self.ranks))
+        self.index = turn.index
 
-    def _aggregate(
-        self, name: str, start: Stack, trained: Parameters, ranks: tuple[int, ...], base: Base, p: Tensor
-    ) -> "LayerOutcome":  # fmt: skip
-        layer = self.layers[name]
-        sent_from, own = self.recipe.load("upload")
-        sent = sent_from(start, Stack(trained[f"{name}.A"], trained[f"{name}.B"], ranks), **own)
-        offset = base.offsets.get(name)
-        server_offset = layer.initial(self.rank, self.index).offset if offset is not None else None
-        upload = Upload(start, sent, p, self.recipe.scaling, self.rank, offset, server_offset)
-        rule, own = self.recipe.load("aggregate")
-        step, step_own = self.recipe.load("server")
-        aggregate: Aggregate = step(rule(upload, **own), **step_own)
-        return LayerOutcome(start, sent, base.scales, aggregate, layer.merged_factors())
-
-    def _moved_by_standing_still(
-        self, stacks: dict[str, Stack], start: Parameters, ranks: tuple[int, ...], base: Base, p: Tensor
-    ) -> float:  # fmt: skip
+    def _moved_by_standing_still(self, turn: Turn, shared: Shared, p: Tensor) -> float:
         """||W_1 - theta_0|| / ||theta_0|| if no client learned anything: what the start and the bookkeeping alone do."""
+        still = replace(turn, trained=replace(turn.trained, parameters=turn.start)) if turn.trained else turn
         moved = weight = 0.0
         for name, layer in self.layers.items():
-            outcome = self._aggregate(name, stacks[name], start, ranks, base, p)
+            outcome = self._aggregate(still, name, shared, turn.start, p)
             moved += products.norm(outcome.aggregate.held()) ** 2
             weight += float(torch.linalg.matrix_norm(layer.weight)) ** 2
         return sqrt(moved / weight)
 
-    def _score(self, ids: list[int], trained: Trained, base: Base) -> ClientScores:
-        counts = torch.from_numpy(self.facts.class_counts[ids]).to(self.device)
-        return score_clients(self.engine, trained.parameters, base, self.test, counts)
+    def _score(self, turn: Turn) -> ClientScores:
+        counts = torch.from_numpy(self.facts.class_counts[turn.ids]).to(self.device)
+        return score_clients(self.engine, turn.result, turn.base, self.test, counts)
 
-    def _floats_sent(self, outcomes: dict[str, "LayerOutcome"], ranks: tuple[int, ...]) -> tuple[int, int]:
+    def _floats_sent(self, turn: Turn, shared: Shared, outcomes: dict[str, LayerOutcome]) -> tuple[int, int]:
         """Numbers sent up by, and down to, the clients of a round: adapters and heads, and what a correction adds."""
-        head = sum(tensor.numel() for tensor in self.head.values()) * len(ranks)
-        widths = sum(sum(layer.weight.shape) for layer in self.layers.values())
-        adapters = widths * sum(ranks)
-        merged = [
-            o.aggregate.bank.rank * sum(self.layers[n].weight.shape) * len(ranks)
-            for n, o in outcomes.items()
-            if o.aggregate.merge
-        ]
-        factor = 1 + self.correction.extra_floats
-        return (adapters + head) * factor, ((sum(merged) if merged else adapters) + head) * factor
+        up = sum(tensor.numel() for tensor in self.head.values()) * len(turn.ids) * shared.head
+        down = up
+        for name, outcome in outcomes.items():
+            d_out, d_in = self.setting.shapes[name]
+            sent = int(shared.send_A.sum()) * d_in + int(shared.send_B.sum()) * d_out
+            up += sent
+            down += outcome.aggregate.bank.rank * (d_in + d_out) * len(turn.ids) if outcome.aggregate.merge else sent
+        factor = 1 + getattr(self.stages["correction"], "extra_floats", 0)
+        return up * factor, down * factor
 
     def _floats(self, values: list[float] | list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)

@@ -17,10 +17,16 @@ Snapshot = Mapping[str, np.ndarray]
 
 
 def pack(simulation: "Simulation") -> dict[str, np.ndarray]:
-    """The server's layers and head and the correction's state; "meta" holds the rest as JSON bytes."""
-    meta: dict[str, Any] = {"index": simulation.index, "moved": simulation.moved_without_learning, "banks": {}}
+    """The server's layers and head, the clients' ranks and every ingredient's state; "meta" holds the rest as JSON bytes."""
+    meta: dict[str, Any] = {
+        "index": simulation.index,
+        "moved": simulation.moved_without_learning,
+        "ranks": simulation.ranks,
+        "banks": {},
+    }
     tensors = {f"head/{name}": tensor for name, tensor in simulation.head.items()}
-    tensors |= {f"correction/{name}": tensor for name, tensor in simulation.correction.state.items()}
+    for stage, ingredient in simulation.stages.items():
+        tensors |= {f"{stage}/{name}": tensor for name, tensor in getattr(ingredient, "state", {}).items()}
     for name, layer in simulation.layers.items():
         if layer.merged is not None:
             tensors[f"merged/{name}"] = layer.merged
@@ -40,7 +46,9 @@ def restore(simulation: "Simulation", snapshot: Snapshot) -> None:
         name: torch.from_numpy(np.array(array)).to(simulation.device) for name, array in snapshot.items() if name != "meta"
     }
     simulation.head = {name: tensors[f"head/{name}"] for name in simulation.head}
-    simulation.correction.state = {n.removeprefix("correction/"): t for n, t in tensors.items() if n.startswith("correction/")}
+    for stage, ingredient in simulation.stages.items():
+        if hasattr(ingredient, "state"):
+            ingredient.state = {n.removeprefix(f"{stage}/"): t for n, t in tensors.items() if n.startswith(f"{stage}/")}
     for name, layer in simulation.layers.items():
         layer.merged = tensors.get(f"merged/{name}")
         if name in meta["banks"]:

@@ -2,11 +2,12 @@
 
 The clients' batches go through it as one batch, client after client. A target linear adds each client's own low-rank term by
 two batched products; a head is a stack of heads. Parameters are one dict of stacks: "<layer>.A" (K, R, d_in),
-"<layer>.B" (K, d_out, R), "head.<name>" (K, ...).
+"<layer>.B" (K, d_out, R), "head.<name>" (K, ...), and "<layer>.D" (K, R) where a slot has a scale of its own: B D A.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,13 @@ class Base:
         return Base(tuple(self.ranks[k] for k in index), self.scales[index], self.merged, offsets)
 
 
+class Output(NamedTuple):
+    """Logits (K, b, C), and the features (K, b, d) that the head made them from."""
+
+    logits: Tensor
+    features: Tensor
+
+
 class ClientLinear(nn.Module):
     """y_k = (W + merged) x_k + s_k B_k A_k x_k - offset_k x_k for the K clients whose rows stand one after the other."""
 
@@ -43,11 +51,11 @@ class ClientLinear(nn.Module):
         super().__init__()
         self.frozen = frozen
 
-    def carry(self, A: Tensor, B: Tensor, scales: Tensor, merged: Tensor | None, offset: Stack | None) -> None:
-        """Take the factors (K, R, d_in), (K, d_out, R) for the next forward passes."""
+    def carry(self, A: Tensor, B: Tensor, D: Tensor | None, scales: Tensor, merged: Tensor | None, offset: Stack | None) -> None:
+        """Take the factors (K, R, d_in), (K, d_out, R), and slot scales (K, R) if there are any, for the next forward passes."""
         frozen = self.frozen.weight.detach()
         self.base = frozen if merged is None else frozen + merged
-        self.A, self.B = A, B * scales[:, None, None]
+        self.A, self.B = A, B * (scales[:, None, None] if D is None else scales[:, None, None] * D[:, None, :])
         if offset is not None:
             self.A, self.B = torch.cat([self.A, offset.A], 1), torch.cat([self.B, -offset.B], 2)
 
@@ -63,6 +71,7 @@ class ClientHead(nn.Module):
     """K heads of one shape, each for its own client's rows."""
 
     parameters_of: Parameters
+    seen: Tensor  # what came in last: the backbone's features
 
     def __init__(self, template: nn.Module) -> None:
         super().__init__()
@@ -70,6 +79,7 @@ class ClientHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (K b, ...) -> (K b, ...)."""
+        self.seen = x
         clients = len(next(iter(self.parameters_of.values())))
         heads = torch.func.vmap(lambda own, rows: functional_call(self.template, own, (rows,)))
         y = heads(self.parameters_of, x.reshape(clients, -1, *x.shape[1:]))
@@ -91,18 +101,24 @@ class StackedModel:
         """theta_0 of a layer, (d_out, d_in)."""
         return self.linears[layer].frozen.weight
 
-    def logits(self, parameters: Parameters, base: Base, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Logits (K, b, C) of K clients for inputs (K, b, ...)."""
+    def forward(self, parameters: Parameters, base: Base, inputs: Mapping[str, Tensor]) -> Output:
+        """What K clients make of inputs (K, b, ...)."""
         for name, linear in self.linears.items():
-            linear.carry(
-                parameters[f"{name}.A"], parameters[f"{name}.B"], base.scales, base.merged.get(name), base.offsets.get(name)
-            )  # fmt: skip
+            A, B, D = parameters[f"{name}.A"], parameters[f"{name}.B"], parameters.get(f"{name}.D")
+            linear.carry(A, B, D, base.scales, base.merged.get(name), base.offsets.get(name))
         for name, head in self.heads.items():
             prefix = f"head.{name}."
             head.parameters_of = {key.removeprefix(prefix): value for key, value in parameters.items() if key.startswith(prefix)}
         flat = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
         logits: Tensor = self.model(**flat).logits
-        return logits.view(len(base.ranks), -1, logits.shape[-1])
+        K = len(base.ranks)
+        return Output(logits.view(K, -1, logits.shape[-1]), features_of(next(iter(self.heads.values())).seen, K))
+
+
+def features_of(seen: Tensor, clients: int) -> Tensor:
+    """What a head sees as (K, b, d): of a sequence, its first token."""
+    first = seen[:, 0] if seen.ndim == 3 else seen
+    return first.view(clients, -1, first.shape[-1])
 
 
 def slice_clients(parameters: Parameters, clients: slice | Sequence[int]) -> Parameters:

@@ -4,19 +4,42 @@ One forward, one backward and one optimizer step serve every client: their param
 so each client's gradient is its own. Clients go through in chunks that fit the memory.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from ilora.stacked import Base, Parameters, StackedModel, slice_clients
+from ilora.stacked import Base, Output, Parameters, StackedModel, slice_clients
 from ilora.tasks.base import Data
 
-Objective = Callable[[Tensor, Tensor], Tensor]  # logits (K, b, C), labels (K, b) -> loss per client (K,)
+Forward = Callable[[Parameters, Base, Mapping[str, Tensor]], Output]
 OnStep = Callable[[int, int], None]  # client-steps done, of how many
 EVALUATION_ROWS = 4_096  # samples that pass at once where nothing is learned
+
+
+@dataclass(frozen=True)
+class Step:
+    """One local step of K clients as an objective sees it."""
+
+    output: Output
+    labels: Tensor  # (K, b)
+    index: Tensor  # (K, b) sample indices
+    inputs: dict[str, Tensor]  # (K, b, ...)
+    parameters: Parameters  # as they are now
+    start: Parameters  # as they were received
+    given: Parameters  # what the objective's `begin` prepared
+    base: Base
+    forward: Forward  # for further passes
+
+    @property
+    def logits(self) -> Tensor:
+        """(K, b, C)."""
+        return self.output.logits
+
+
+Objective = Callable[[Step], Tensor]  # -> loss per client (K,)
 
 
 @dataclass(frozen=True)
@@ -29,8 +52,27 @@ class LocalWork:
     optimizer: str
     lr: float
     objective: Objective
+    given: Parameters = field(default_factory=dict)
     correction: Parameters | None = None  # added to every gradient
     trainable: Parameters | None = None  # 1 where a number may move, else 0; None: everywhere
+
+    def __getitem__(self, clients: slice) -> "LocalWork":
+        """The work of some of the clients."""
+        return replace(
+            self,
+            start=slice_clients(self.start, clients),
+            base=self.base[clients],
+            batches=self.batches[clients],
+            given=slice_clients(self.given, clients),
+            correction=None if self.correction is None else slice_clients(self.correction, clients),
+            trainable=None if self.trainable is None else slice_clients(self.trainable, clients),
+        )
+
+    def step(self, forward: Forward, data: Data, parameters: Parameters, index: Tensor) -> Step:
+        """One forward pass of these clients on the samples at `index` (K, b)."""
+        inputs, labels = gather(data, index)
+        output = forward(parameters, self.base, inputs)
+        return Step(output, labels, index, inputs, parameters, self.start, self.given, self.base, forward)
 
 
 @dataclass(frozen=True)
@@ -60,40 +102,40 @@ class VectorisedEngine:
 
     def train(self, work: LocalWork, on_step: OnStep) -> Trained:
         """Train every client of `work` for its T steps, as many at once as the memory holds."""
-        clients, _, batch = work.batches.shape
+        clients, steps, batch = work.batches.shape
         chunk, done, first = self._chunk(work, batch), [], 0
         while first < clients:
-            piece = slice(first, min(first + chunk, clients))
+            piece = work[first : first + chunk]
+            count = len(piece.batches)
             try:
-                done.append(self._train_chunk(work, piece, on_step))
+                done.append(
+                    self._train_chunk(piece, lambda step, f=first, n=count: on_step(f * steps + step * n, clients * steps))
+                )
             except torch.OutOfMemoryError:
                 if chunk == 1:
                     raise
                 chunk //= 2
                 self.memory_budget = chunk * batch * self.bytes_per_row
                 continue
-            first = piece.stop
+            first += count
         parameters = {name: torch.cat([part.parameters[name] for part in done]) for name in work.start}
         return Trained(parameters, torch.cat([part.losses for part in done]), torch.cat([part.gradient_norms for part in done]))
 
-    def _train_chunk(self, work: LocalWork, piece: slice, on_step: OnStep) -> Trained:
-        clients, steps = work.batches.shape[:2]
-        parameters = {name: tensor[piece].clone().requires_grad_() for name, tensor in work.start.items()}
-        base, batches = work.base[piece], work.batches[piece]
+    def _train_chunk(self, work: LocalWork, on_step: Callable[[int], None]) -> Trained:
+        parameters = {name: tensor.clone().requires_grad_() for name, tensor in work.start.items()}
         optimizer = make_optimizer(work.optimizer, list(parameters.values()), work.lr)
-        losses = batches.new_zeros(batches.shape[:2], dtype=torch.float32)
+        losses = torch.zeros(work.batches.shape[:2], device=work.batches.device)
         norms = torch.zeros_like(losses)
-        for step in range(steps):
+        for t in range(work.batches.shape[1]):
             optimizer.zero_grad()
-            inputs, labels = gather(self.data, batches[:, step])
-            loss = work.objective(self.model.logits(parameters, base, inputs), labels)
+            loss = work.objective(work.step(self.model.forward, self.data, parameters, work.batches[:, t]))
             loss.sum().backward()
-            losses[:, step] = loss.detach()
-            norms[:, step] = client_norms({name: tensor.grad for name, tensor in parameters.items() if tensor.grad is not None})
+            losses[:, t] = loss.detach()
+            norms[:, t] = client_norms({name: tensor.grad for name, tensor in parameters.items() if tensor.grad is not None})
             for name, tensor in parameters.items():
-                adjust_gradient(tensor, name, work, piece)
+                adjust_gradient(tensor, name, work)
             optimizer.step()
-            on_step(piece.start * steps + (step + 1) * len(batches), clients * steps)
+            on_step(t + 1)
         return Trained({name: tensor.detach() for name, tensor in parameters.items()}, losses, norms)
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
@@ -110,7 +152,7 @@ class VectorisedEngine:
                 part = {name: tensor[group].requires_grad_() for name, tensor in parameters.items()}
                 index, weight = pad_rows([(samples[k][first : first + 32], weights[k][first : first + 32]) for k in group])
                 inputs, labels = gather(self.data, index)
-                logits = self.model.logits(part, base[group], inputs)
+                logits = self.model.forward(part, base[group], inputs).logits
                 loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
                 (loss * weight.flatten()).sum().backward()
                 for name, tensor in part.items():
@@ -128,12 +170,9 @@ class VectorisedEngine:
             own, own_base = slice_clients(parameters, group), base[group]
             k = len(own_base.ranks)
             rows = max(1, EVALUATION_ROWS // k)
-            parts = [
-                self.model.logits(
-                    own, own_base, {name: t[i : i + rows].expand(k, *t[i : i + rows].shape) for name, t in data.inputs.items()}
-                )
-                for i in range(0, len(data), rows)
-            ]
+            slices = ({name: t[i : i + rows] for name, t in data.inputs.items()} for i in range(0, len(data), rows))
+            seen = ({name: t.expand(k, *t.shape) for name, t in part.items()} for part in slices)
+            parts = [self.model.forward(own, own_base, inputs).logits for inputs in seen]
             result.append(torch.cat(parts, 1))
         return torch.cat(result)
 
@@ -150,23 +189,23 @@ class VectorisedEngine:
             saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        one = {name: tensor[:1].clone().requires_grad_() for name, tensor in work.start.items()}
-        inputs, labels = gather(self.data, work.batches[:1, :1].reshape(1, -1)[:, :1])
+        one = work[:1]
+        parameters = {name: tensor.clone().requires_grad_() for name, tensor in one.start.items()}
         with saved_tensors_hooks(note, lambda tensor: tensor):
-            loss = work.objective(self.model.logits(one, work.base[:1], inputs), labels)
+            loss = work.objective(one.step(self.model.forward, self.data, parameters, one.batches.flatten(1)[:, :1]))
         del loss
         frozen = {p.untyped_storage().data_ptr() for p in self.model.model.parameters()}
         return sum(size for pointer, size in saved.items() if pointer not in frozen)
 
 
-def adjust_gradient(tensor: Tensor, name: str, work: LocalWork, clients: slice) -> None:
+def adjust_gradient(tensor: Tensor, name: str, work: LocalWork) -> None:
     """Add the correction and keep still what may not move."""
     if tensor.grad is None:
         tensor.grad = torch.zeros_like(tensor)
     if work.correction is not None:
-        tensor.grad += work.correction[name][clients]
-    if work.trainable is not None and name in work.trainable:
-        tensor.grad *= work.trainable[name][clients]
+        tensor.grad += work.correction[name]
+    if work.trainable is not None:
+        tensor.grad *= work.trainable[name]
 
 
 def gather(data: Data, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:

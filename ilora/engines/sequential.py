@@ -4,16 +4,17 @@ Slow and plain on purpose: tests hold the vectorised engine against it, and the 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from ilora.stacked import Base, Parameters
+from ilora.stacked import Base, Output, Parameters, features_of
 from ilora.tasks.base import Data
-from ilora.training import LocalWork, OnStep, Trained, adjust_gradient, client_norms, gather, make_optimizer
+from ilora.training import Forward, LocalWork, OnStep, Trained, adjust_gradient, client_norms, gather, make_optimizer
 
 BATCH = 256  # samples that pass at once where nothing is learned
 
@@ -32,18 +33,19 @@ class SequentialEngine:
         clients, steps = work.batches.shape[:2]
         trained, losses, norms = [], torch.zeros(clients, steps), torch.zeros(clients, steps)
         for k in range(clients):
+            mine = work[k : k + 1]
             client, own = self.client(work.start, work.base, k)
+            forward = self._forward(client, own)
             optimizer = make_optimizer(work.optimizer, list(own.values()), work.lr)
-            for step in range(steps):
+            for t in range(steps):
                 optimizer.zero_grad()
-                inputs, labels = gather(self.data, work.batches[k : k + 1, step])
-                loss = work.objective(client(**{n: t[0] for n, t in inputs.items()}).logits[None], labels)
+                loss = work.objective(mine.step(forward, self.data, self._as_stack(own, mine.start), mine.batches[:, t]))
                 loss.sum().backward()
-                losses[k, step] = loss.item()
-                norms[k, step] = client_norms({n: t.grad[None] for n, t in own.items() if t.grad is not None})[0]
-                self._adjust(own, work, k)
+                losses[k, t] = loss.item()
+                norms[k, t] = client_norms({n: tensor.grad[None] for n, tensor in own.items() if tensor.grad is not None})[0]
+                self._adjust(own, mine)
                 optimizer.step()
-                on_step(k * steps + step + 1, clients * steps)
+                on_step(k * steps + t + 1, clients * steps)
             trained.append(self._padded(own, work.start))
         return Trained({name: torch.stack([t[name] for t in trained]) for name in work.start}, losses, norms)
 
@@ -89,6 +91,8 @@ class SequentialEngine:
         for layer in self.layers:
             lora = inner.get_submodule(layer)
             own[f"{layer}.A"], own[f"{layer}.B"] = lora.lora_A["default"].weight, lora.lora_B["default"].weight
+            if f"{layer}.D" in parameters:
+                own[f"{layer}.D"] = scale_slots(lora.lora_B["default"], rank)
         for part in self.head:
             saved = inner.get_submodule(part).modules_to_save["default"]
             own |= {f"head.{part}.{name}": tensor for name, tensor in saved.named_parameters()}
@@ -97,14 +101,38 @@ class SequentialEngine:
                 tensor.copy_(cut(parameters[name][k], tensor.shape))
         return client, {name: own[name] for name in parameters}
 
-    def _adjust(self, own: Parameters, work: LocalWork, k: int) -> None:
-        """Correct and mask the gradients of client k, in the stack's shape, and cut them to its slots again."""
+    def _forward(self, client: nn.Module, own: Parameters) -> Forward:
+        """The client's forward pass under any parameters of its shape, live or not, as an objective asks for it."""
+        peft_names = {id(tensor): name for name, tensor in client.named_parameters()}
+        inner: Any = client
+        head = inner.base_model.model.get_submodule(self.head[0])
+
+        def forward(parameters: Parameters, base: Base, inputs: Mapping[str, Tensor]) -> Output:
+            seen: list[Tensor] = []
+            tensors = {peft_names[id(tensor)]: cut(parameters[name][0], tensor.shape) for name, tensor in own.items()}
+            hook = head.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+            logits = functional_call(client, tensors, kwargs={name: tensor[0] for name, tensor in inputs.items()}).logits
+            hook.remove()
+            return Output(logits[None], features_of(seen[0], 1))
+
+        return forward
+
+    def _as_stack(self, own: Parameters, like: Parameters) -> Parameters:
+        """The client's live tensors as a stack of one, padded to the shapes of the stacks, gradients flowing through."""
+        stacked = {}
         for name, tensor in own.items():
-            stacked = torch.zeros_like(work.start[name][k : k + 1])
+            missing = [full - size for full, size in zip(like[name].shape[1:], tensor.shape, strict=True)]
+            stacked[name] = nn.functional.pad(tensor, [n for size in reversed(missing) for n in (0, size)])[None]
+        return stacked
+
+    def _adjust(self, own: Parameters, mine: LocalWork) -> None:
+        """Correct and mask the gradients of one client, in the stack's shape, and cut them to its slots again."""
+        for name, tensor in own.items():
+            stacked = torch.zeros_like(mine.start[name])
             stacked.grad = torch.zeros_like(stacked)
             if tensor.grad is not None:
                 cut(stacked.grad[0], tensor.shape).copy_(tensor.grad)
-            adjust_gradient(stacked, name, work, slice(k, k + 1))
+            adjust_gradient(stacked, name, mine)
             tensor.grad = cut(stacked.grad[0], tensor.shape).clone()
 
     def _padded(self, own: Parameters, like: Parameters) -> Parameters:
@@ -113,6 +141,13 @@ class SequentialEngine:
         for name, tensor in own.items():
             cut(padded[name], tensor.shape).copy_(tensor.detach())
         return padded
+
+
+def scale_slots(lora_B: nn.Module, rank: int) -> Tensor:
+    """Give peft's B a scale for each slot, B D A, and return D (r,)."""
+    lora_B.register_parameter("slot_scale", nn.Parameter(torch.ones(rank)))
+    lora_B.register_forward_pre_hook(lambda module, arguments: (arguments[0] * module.slot_scale,))
+    return next(tensor for name, tensor in lora_B.named_parameters() if name == "slot_scale")
 
 
 def cut(tensor: Tensor, shape: Sequence[int]) -> Tensor:

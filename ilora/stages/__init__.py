@@ -1,1 +1,5 @@
-"""The stages of a round, one file each, in the order in which a round passes them."""
+"""The stages of a round, one file each, in the order in which a round passes them.
+
+An ingredient is a function, or a class that is made once per run from a `Setting` and called like one. A class may keep
+tensors between rounds in `state` (they are part of a run's snapshot), and may have `end(turn)`, called when the round is over.
+"""

@@ -14,15 +14,14 @@ def mean(upload: Upload) -> Aggregate:
     Its product misses the ideal update by sum_k p_k (B_k - B)(A_k - A).
     """
     p = upload.weights[:, None, None]
-    A, B = (p * upload.trained.A).sum(0), (p * upload.trained.B).sum(0)
+    A, B = (p * upload.sent.A).sum(0), (p * upload.sent.B).sum(0)
     bank = Factors(A, B).pad(upload.rank)
-    return Aggregate(bank, upload.ideal(), upload.scaling, upload.rank, offset=upload.server_offset)
+    return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, offset=upload.server_offset)
 
 
 def stack(upload: Upload) -> Aggregate:
     """A_c = [p_k s_k A_k], B_c = [B_k], merged into everyone's base (FLoRA, arXiv:2409.05976, eq. 5)."""
-    ideal = upload.ideal()
-    return Aggregate(ideal, ideal, upload.scaling, upload.rank, carrier="A", merge=True)
+    return Aggregate(upload.learned(), upload.ideal, upload.scaling, upload.rank, carrier="A", merge=True)
 
 
 def truncated_svd(upload: Upload, deltas: bool = True) -> Aggregate:
@@ -43,10 +42,10 @@ def concatenated_pivoted_qr(upload: Upload, deltas: bool = True) -> Aggregate:
 
 def _summed(upload: Upload, deltas: bool) -> Factors:
     """The exact sum: of what was learned (`deltas`), or of the raw factors with the initial product still in them."""
-    return upload.ideal() if deltas else upload.stacked()
+    return upload.learned() if deltas else upload.stacked()
 
 
 def _factorised(upload: Upload, bank: Factors, carrier: str, deltas: bool) -> Aggregate:
     if deltas:
-        return Aggregate(bank, upload.ideal(), upload.scaling, upload.rank, carrier)
-    return Aggregate(bank, upload.ideal(), upload.scaling, upload.rank, offset=upload.server_offset)
+        return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, carrier)
+    return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, offset=upload.server_offset)

@@ -1,26 +1,13 @@
-"""Stage 4: how is a client's gradient corrected?
+"""Stage 4: how is a client's gradient corrected? An ingredient maps the turn to stacks added to every gradient, or None."""
 
-An ingredient is a class that keeps tensors between rounds in `state`. Parameters are dicts of stacks, name -> (K, ...).
-"""
+import torch
 
-from collections.abc import Callable
-
-from torch import Tensor
-
-Parameters = dict[str, Tensor]
+from ilora.stacked import Parameters
+from ilora.turn import Setting, Turn
 
 
-class NoCorrection:
+def none(turn: Turn) -> None:
     """Clients follow their own gradient."""
-
-    extra_floats = 0  # numbers sent beside each trained number, each way
-
-    def __init__(self, clients: int) -> None:
-        self.state: Parameters = {}
-
-    def begin(self, ids: list[int], owned: Parameters, gradient: Callable[[str], Parameters]) -> Parameters | None:
-        """Nothing is added to any gradient."""
-        return None
 
 
 class ControlVariates:
@@ -29,21 +16,17 @@ class ControlVariates:
     State: "c/<name>" (...), the server's, at the largest rank; "c_k/<name>" (N, ...), each client's, zero in slots it lacks.
     """
 
-    extra_floats = 1
+    extra_floats = 1  # numbers sent beside each trained number, each way
 
-    def __init__(self, clients: int, control_scale: str = "scaffold") -> None:
-        self.clients = clients
+    def __init__(self, setting: Setting, control_scale: str = "scaffold") -> None:
+        self.clients = setting.clients
         self.control_scale = control_scale
         self.state: Parameters = {}
 
-    def begin(self, ids: list[int], owned: Parameters, gradient: Callable[[str], Parameters]) -> Parameters:
-        """The correction of this round's clients; c and their c_k move on for the next round.
-
-        ids: this round's clients; owned: 1 where a client owns a number, else 0; gradient: takes the scale and gives each
-        client's gradient over all its samples at the model it received.
-        """
-        correction = {}
-        for name, g in gradient(self.control_scale).items():
+    def __call__(self, turn: Turn) -> Parameters:
+        """This round's corrections; c and the clients' c_k move on for the next round."""
+        correction, owned, ids = {}, turn.spread(turn.owned, turn.owned), torch.tensor(turn.ids)
+        for name, g in turn.gradient(self.control_scale).items():
             c = self.state.setdefault(f"c/{name}", g.new_zeros(g.shape[1:]))
             c_k = self.state.setdefault(f"c_k/{name}", g.new_zeros(self.clients, *g.shape[1:]))
             correction[name] = c * owned[name] - c_k[ids]

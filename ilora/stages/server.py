@@ -1,8 +1,9 @@
-"""Stage 8: what does the server do with the aggregate? An ingredient maps one layer's Aggregate to the one that is kept."""
+"""Stage 8: what does the server do with it? An ingredient maps (turn, layer, that layer's Aggregate) to the one that is kept."""
 
 from ilora.aggregation import Aggregate
+from ilora.turn import Turn
 
 
-def take(aggregate: Aggregate) -> Aggregate:
+def take(turn: Turn, layer: str, aggregate: Aggregate) -> Aggregate:
     """Keep it as it is."""
     return aggregate

@@ -1,8 +1,9 @@
-"""Stage 5: what happens to the factors before they leave? An ingredient maps (start, trained) stacks to what is sent."""
+"""Stage 5: what happens to the factors before they leave? An ingredient maps the turn to the parameters that are sent."""
 
-from ilora.adapters import Stack
+from ilora.stacked import Parameters
+from ilora.turn import Turn
 
 
-def as_is(start: Stack, trained: Stack) -> Stack:
+def as_is(turn: Turn) -> Parameters:
     """Send what was trained."""
-    return trained
+    return turn.result

@@ -1,8 +1,10 @@
-"""Stage 6: how much does a client count? An ingredient maps the clients' sample counts (K,) to weights p (K,) that sum to 1."""
+"""Stage 6: how much does a client count? An ingredient maps the turn to weights p (C,) that sum to 1."""
 
 from torch import Tensor
 
+from ilora.turn import Turn
 
-def samples(counts: Tensor) -> Tensor:
+
+def samples(turn: Turn) -> Tensor:
     """p_k = n_k / sum n (FedAvg)."""
-    return counts / counts.sum()
+    return turn.counts / turn.counts.sum()

@@ -1,0 +1,119 @@
+"""A turn: one round in the making, and all that an ingredient may look at and leave behind in it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ilora.adapters import Stack, slot_mask
+from ilora.plan import gradient_weights
+from ilora.scaling import Scaling
+from ilora.stacked import Base, Parameters
+from ilora.training import Trained
+
+if TYPE_CHECKING:
+    from ilora.engines import Engine
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is fixed for a whole run: what an ingredient that keeps state is made from."""
+
+    seed: int
+    ranks: tuple[int, ...]  # of all N clients, at the start
+    samples: tuple[int, ...]  # how many each client holds
+    scaling: Scaling
+    shapes: Mapping[str, tuple[int, int]]  # layer -> (d_out, d_in)
+    local_steps: int
+    batch_size: int
+    lr: float
+    device: str
+
+    @property
+    def clients(self) -> int:
+        """N, all clients."""
+        return len(self.ranks)
+
+    @property
+    def rank(self) -> int:
+        """R, the server's rank: the largest of all clients."""
+        return max(self.ranks)
+
+
+@dataclass
+class Turn:
+    """One round: who takes part, what they received, and, once they have trained, what came out.
+
+    Parameters are stacks over the round's C clients: "<layer>.A" (C, R, d_in), "<layer>.B" (C, d_out, R), "head.<name>"
+    (C, ...), and "<layer>.D" (C, R) where a method scales its slots.
+    """
+
+    index: int  # 1 is the first round
+    setting: Setting
+    ids: list[int]
+    ranks: tuple[int, ...]  # of the round's clients
+    samples: list[Tensor]  # each one's sample indices
+    start: Parameters  # what they received
+    base: Base
+    engine: "Engine"
+    server: Callable[[], tuple[Parameters, Base]]  # the server's own model, as a client of rank R
+    trained: Trained | None = None
+    next_ranks: dict[int, int] = field(default_factory=dict)  # ranks that clients take from the next round on
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The adapted layers in model order."""
+        return tuple(self.setting.shapes)
+
+    @property
+    def owned(self) -> Tensor:
+        """(C, R) booleans: the slots that each client has."""
+        return slot_mask(self.ranks, self.setting.rank).to(self.setting.device)
+
+    @property
+    def counts(self) -> Tensor:
+        """(C,) n_k."""
+        return torch.tensor([float(len(own)) for own in self.samples], device=self.setting.device)
+
+    @property
+    def result(self) -> Parameters:
+        """The clients' parameters after local training."""
+        if self.trained is None:
+            raise RuntimeError("The round's clients have not trained yet.")
+        return self.trained.parameters
+
+    @property
+    def losses(self) -> Tensor:
+        """(C, T) the clients' losses, step by step."""
+        if self.trained is None:
+            raise RuntimeError("The round's clients have not trained yet.")
+        return self.trained.losses
+
+    def stack(self, parameters: Parameters, layer: str) -> Stack:
+        """One layer's factors as a stack, a slot's own scale multiplied into B."""
+        B = parameters[f"{layer}.B"]
+        if f"{layer}.D" in parameters:
+            B = B * parameters[f"{layer}.D"][:, None, :]
+        return Stack(parameters[f"{layer}.A"], B, self.ranks)
+
+    def spread(self, A: Tensor, B: Tensor, rest: float = 1.0) -> Parameters:
+        """Slot masks (C, R) over the shapes of the parameters: rows of A, columns of B, and `rest` for everything else."""
+        masks = {}
+        for name, tensor in self.start.items():
+            if name.endswith(".A"):
+                masks[name] = A[:, :, None].to(tensor)
+            elif name.endswith(".B"):
+                masks[name] = B[:, None, :].to(tensor)
+            else:
+                masks[name] = torch.full_like(tensor, rest)
+        return masks
+
+    def gradient(self, scale: str = "scaffold") -> Parameters:
+        """Each client's gradient over all its samples at the model it received.
+
+        "scaffold": their mean; "official": the sum of its batch means over n_k, about a batch size smaller.
+        """
+        weights = [gradient_weights(len(own), self.setting.batch_size, scale).to(own.device) for own in self.samples]
+        return self.engine.gradient(self.start, self.base, self.samples, weights)
