@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 
 from ilora import Experiment
-from ilora.simulate import Simulation
+from ilora.simulation import Simulation
 from ilora.training import LocalWork, Trained
 
 TOLERANCE = 1e-5

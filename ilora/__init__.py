@@ -13,15 +13,15 @@ from ilora.methods import METHODS, Method, register_method
 if TYPE_CHECKING:
     from ilora import diagnostics
     from ilora.aggregation import aggregate
-    from ilora.simulate import Result, run, simulate
+    from ilora.running import Result, run, simulate
 
 __version__ = "0.1.0"
 __all__ = ["METHODS", "Experiment", "Method", "Result", "aggregate", "diagnostics", "register_method", "run", "simulate"]
 
 _NEEDS_TORCH = {
-    "simulate": "ilora.simulate",
-    "run": "ilora.simulate",
-    "Result": "ilora.simulate",
+    "simulate": "ilora.running",
+    "run": "ilora.running",
+    "Result": "ilora.running",
     "aggregate": "ilora.aggregation",
 }
 

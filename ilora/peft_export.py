@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -9,7 +10,11 @@ from torch import Tensor, nn
 
 from ilora import products
 from ilora.adapters import Factors
+from ilora.experiment import Experiment
 from ilora.stacked import Parameters
+
+if TYPE_CHECKING:
+    from ilora.simulation import Simulation
 
 
 @dataclass(frozen=True)
@@ -65,3 +70,25 @@ def exact_factors(share: Factors, scale: float, offset: Factors | None, merged: 
     rank = max(1, int((1e-7 * S.max() < S).sum()))
     root = S[:rank].sqrt()
     return Factors(root[:, None] * V.T[:rank], U[:, :rank] * root)
+
+
+def export(simulation: "Simulation", rank: int) -> Adapter:
+    """What a client of `rank` would receive now. ValueError for a rank that the server cannot serve."""
+    if not 1 <= rank <= simulation.rank:
+        raise ValueError(f"rank is {rank}; allowed is a whole number from 1 to {simulation.rank}, the server's rank.")
+    factors = {}
+    for name, layer in simulation.layers.items():
+        (start,) = layer.starts([-1], [rank], simulation.index)
+        factors[name] = exact_factors(start.factors, simulation.recipe.scaling(rank), start.offset, layer.merged)
+    card = adapter_card(simulation.experiment, rank, simulation.index)
+    return Adapter(simulation.task.load_backbone().model, factors, simulation.head, card)
+
+
+def adapter_card(experiment: Experiment, rank: int, rounds: int) -> str:
+    """The text that is saved beside an adapter: where it comes from, in full."""
+    return (
+        f"# Adapter trained by {experiment.method} on {experiment.task}\n\n"
+        f"Federated LoRA, as a client of rank {rank} receives it after {rounds} rounds. It holds the exact difference to the"
+        " backbone, so its rank can be larger where the method moved the base.\n\n"
+        f"The whole experiment:\n\n```json\n{experiment.to_json()}\n```\n"
+    )

@@ -21,7 +21,7 @@ BYTES_PER_FLOAT = 4
 
 @dataclass(frozen=True)
 class LayerOutcome:
-    """One layer's round: what the clients received and trained, what the server made of it, and what was merged beneath before."""
+    """One layer's round: what the clients received and trained, what the server made of it, what was merged beneath before."""
 
     start: Stack
     trained: Stack

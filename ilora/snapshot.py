@@ -11,7 +11,7 @@ from ilora.adapters import Factors
 from ilora.aggregation import Aggregate
 
 if TYPE_CHECKING:
-    from ilora.simulate import Simulation
+    from ilora.simulation import Simulation
 
 Snapshot = Mapping[str, np.ndarray]
 

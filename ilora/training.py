@@ -6,6 +6,7 @@ so each client's gradient is its own. Clients go through in chunks that fit the 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -106,18 +107,16 @@ class VectorisedEngine:
         chunk, done, first = self._chunk(work, batch), [], 0
         while first < clients:
             piece = work[first : first + chunk]
-            count = len(piece.batches)
+            tell = partial(_tell_all, on_step, first * steps, len(piece.batches), clients * steps)
             try:
-                done.append(
-                    self._train_chunk(piece, lambda step, f=first, n=count: on_step(f * steps + step * n, clients * steps))
-                )
+                done.append(self._train_chunk(piece, tell))
             except torch.OutOfMemoryError:
                 if chunk == 1:
                     raise
                 chunk //= 2
                 self.memory_budget = chunk * batch * self.bytes_per_row
                 continue
-            first += count
+            first += len(piece.batches)
         parameters = {name: torch.cat([part.parameters[name] for part in done]) for name in work.start}
         return Trained(parameters, torch.cat([part.losses for part in done]), torch.cat([part.gradient_norms for part in done]))
 
@@ -196,6 +195,10 @@ class VectorisedEngine:
         del loss
         frozen = {p.untyped_storage().data_ptr() for p in self.model.model.parameters()}
         return sum(size for pointer, size in saved.items() if pointer not in frozen)
+
+
+def _tell_all(on_step: OnStep, before: int, clients: int, of: int, step: int) -> None:
+    on_step(before + clients * step, of)
 
 
 def adjust_gradient(tensor: Tensor, name: str, work: LocalWork) -> None:

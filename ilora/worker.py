@@ -17,7 +17,7 @@ from ilora import claims
 from ilora.claims import LostRunError, Worker
 from ilora.jobs import cores
 from ilora.records import Round
-from ilora.simulate import Simulation
+from ilora.simulation import Simulation
 from ilora.store import Run, Store, StoreError
 from ilora.tasks import load_task
 

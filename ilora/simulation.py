@@ -1,11 +1,10 @@
 """The round loop: broadcast, local training, upload, aggregation, server step, evaluation, diagnosis."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Callable
+from dataclasses import astuple, replace
 from functools import cached_property
 from math import sqrt
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,11 +30,6 @@ from ilora.tasks import load_task
 from ilora.tasks.linears import find_linears
 from ilora.training import LocalWork, correction_ratio
 from ilora.turn import Setting, Turn
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ilora.peft_export import Adapter
 
 
 class Simulation:
@@ -172,18 +166,6 @@ class Simulation:
         """The server's own model, as if it were a client of the largest rank."""
         return self.broadcast([-1], self.index)
 
-    def adapter(self, rank: int) -> "Adapter":
-        """What a client of `rank` would receive now, as an adapter for peft. ValueError for a rank the server cannot serve."""
-        from ilora.peft_export import Adapter, exact_factors
-
-        if not 1 <= rank <= self.rank:
-            raise ValueError(f"rank is {rank}; allowed is a whole number from 1 to {self.rank}, the server's rank.")
-        factors = {}
-        for name, layer in self.layers.items():
-            (start,) = layer.starts([-1], [rank], self.index)
-            factors[name] = exact_factors(start.factors, self.recipe.scaling(rank), start.offset, layer.merged)
-        return Adapter(self.task.load_backbone().model, factors, self.head, adapter_card(self.experiment, rank, self.index))
-
     def local_work(self, turn: Turn, shared: Shared) -> LocalWork:
         """What the turn's clients do; the correction's memory moves on with it."""
         e, objective = self.experiment, self.stages["objective"]
@@ -266,50 +248,6 @@ class Simulation:
 
     def _floats(self, values: list[float] | list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)
-
-
-def adapter_card(experiment: Experiment, rank: int, rounds: int) -> str:
-    """The text that is saved beside an adapter: where it comes from, in full."""
-    return (
-        f"# Adapter trained by {experiment.method} on {experiment.task}\n\n"
-        f"Federated LoRA, as a client of rank {rank} receives it after {rounds} rounds. It holds the exact difference to the"
-        " backbone, so its rank can be larger where the method moved the base.\n\n"
-        f"The whole experiment:\n\n```json\n{experiment.to_json()}\n```\n"
-    )
-
-
-def simulate(experiment: Experiment, snapshot: Snapshot | None = None) -> Iterator[Round]:
-    """Train round after round and yield each; from `snapshot`, the rounds that are left."""
-    simulation = Simulation(experiment, snapshot)
-    while simulation.index < experiment.rounds:
-        yield simulation.next_round()
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run: its rounds, their metrics as a table, and the server's adapters."""
-
-    experiment: Experiment
-    rounds: list[Round]
-    simulation: Simulation
-
-    @property
-    def history(self) -> "pd.DataFrame":
-        """One row per round, one column per metric."""
-        import pandas as pd
-
-        return pd.DataFrame([round.metrics() for round in self.rounds]).set_index("index")
-
-    def adapter(self, rank: int | None = None) -> "Adapter":
-        """What a client of `rank` (the server's by default) receives after the last round, for peft."""
-        return self.simulation.adapter(self.simulation.rank if rank is None else rank)
-
-
-def run(experiment: Experiment) -> Result:
-    """Train all rounds of an experiment in this process."""
-    simulation = Simulation(experiment)
-    rounds = [simulation.next_round() for _ in range(experiment.rounds)]
-    return Result(experiment, rounds, simulation)
 
 
 def pick_device(wish: str) -> str:
