@@ -76,10 +76,9 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, {platform.machine()}, {arguments.threads} threads, {arguments.steps} steps of batch 16,")
-    print(
-        f"ranks 2, 4, 8, 16 in turn, AdamW, float32; client-steps per second, median (range) of {arguments.repeats} alternating repeats"
-    )
+    print(f"torch {torch.__version__}, {platform.machine()}, {arguments.threads} threads; {arguments.steps} steps of batch 16,")
+    print("ranks 2, 4, 8, 16 in turn, AdamW, float32; client-steps per second,")
+    print(f"median (range) of {arguments.repeats} alternating repeats")
     print()
     print(
         "| clients | all at once | stock peft | stock peft, set-up taken out | ratio | ratio without set-up | largest difference |"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ilora.experiment import Experiment
 from ilora.methods import METHODS, Method, register_method
+from ilora.plugins import load_plugins
 
 if TYPE_CHECKING:
     from ilora import diagnostics
@@ -32,3 +33,6 @@ def __getattr__(name: str) -> Any:
     if name in _NEEDS_TORCH:
         return getattr(import_module(_NEEDS_TORCH[name]), name)
     raise AttributeError(f"module 'ilora' has no attribute {name!r}")
+
+
+load_plugins()
