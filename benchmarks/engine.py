@@ -80,9 +80,7 @@ def main() -> None:
     print("ranks 2, 4, 8, 16 in turn, AdamW, float32; client-steps per second,")
     print(f"median (range) of {arguments.repeats} alternating repeats")
     print()
-    print(
-        "| clients | all at once | stock peft | stock peft, set-up taken out | ratio | ratio without set-up | largest difference |"
-    )
+    print("| clients | all at once | stock peft | stock peft, no set-up | ratio | ratio, no set-up | largest difference |")
     print("|---|---|---|---|---|---|---|")
     for clients in map(int, arguments.clients.split(",")):
         print(compare(clients, arguments.steps, arguments.repeats), flush=True)
