@@ -1,7 +1,7 @@
 """What reaches the server for one layer, what the server makes of it, and the one call that needs no training: `aggregate`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,21 @@ class Upload:
     send_B: Tensor | None = None
     offset: Stack | None = None  # the products that were cut out of the clients' bases
     server_offset: Factors | None = None  # the same at rank R
+
+    def scales(self) -> Tensor:
+        """(C,) s_k."""
+        return self.sent.A.new_tensor([self.scaling(rank) for rank in self.sent.ranks])
+
+    def sent_slots(self) -> tuple[Tensor, Tensor]:
+        """(C, R) ones where a slot of A, and of B, was sent."""
+        mask = self.sent.mask
+        return (mask if self.send_A is None else self.send_A.to(mask), mask if self.send_B is None else self.send_B.to(mask))
+
+    def own(self) -> Factors:
+        """The server's factors of rank R; zeros where it has none."""
+        if self.server is not None:
+            return self.server.pad(self.rank)
+        return Factors(torch.zeros_like(self.sent.A[0]), torch.zeros_like(self.sent.B[0])).pad(self.rank)
 
     def stacked(self) -> Factors:
         """sum_k p_k B_k A_k as A_c = [p_k A_k], B_c = [B_k], exact; no scaling, no offset."""
@@ -62,24 +77,32 @@ class Aggregate:
     carrier: str = ""
     offset: Factors | None = None  # still cut out of the base, to be subtracted
     merge: bool = False  # everyone merges the whole bank into the base and starts afresh
+    residual: Factors | None = None  # an update that everyone merges into the base beside the bank
 
-    def factors(self, rank: int) -> Factors:
-        """(A, B) as sent to a client of `rank`: A (r, d_in), B (d_out, r); the whole stack where everyone merges it."""
+    def factors(self, rank: int, slots: int = 0) -> Factors:
+        """(A, B) as sent to a client of `rank`: A (r, d_in), B (d_out, r), or the first `slots`; the whole stack if merged."""
         if self.merge:
             return self.bank
-        A, B = self.bank.truncate(rank)
+        A, B = self.bank.truncate(slots or rank)
         s = self.scaling(rank)
         return Factors(A / s if self.carrier == "A" else A, B / s if self.carrier == "B" else B)
 
     def untruncated(self) -> Factors:
         """The update that the rule made, before it was cut to the server's rank."""
         product = self.bank if self.carrier else self.bank.times(self.scaling(self.rank))
-        return product if self.offset is None else products.difference(product, self.offset)
+        terms = [product] if self.offset is None else [product, self.offset.times(-1.0)]
+        return products.add(*terms) if self.residual is None else products.add(*terms, self.residual)
 
     def held(self) -> Factors:
         """The update that the server holds, as factors."""
-        cut = self if self.merge else _cut(self)
+        cut = self if self.merge else replace(self, bank=self.bank.truncate(self.rank))
         return cut.untruncated()
+
+    def share(self, rank: int, offset: Factors | None) -> Factors:
+        """The update that a client of `rank` holds, its own `offset` cut out of its base."""
+        own = self.factors(rank).times(self.scaling(rank))
+        terms = [own] if offset is None else [own, offset.times(-1.0)]
+        return products.add(*terms) if self.residual is None else products.add(*terms, self.residual)
 
     def update(self) -> Tensor:
         """The update that the server holds, dense (d_out, d_in)."""
@@ -89,10 +112,6 @@ class Aggregate:
     def error(self) -> float:
         """||update - ideal||_F / ||ideal||_F; 0 where both are zero."""
         return relative(products.norm(products.difference(self.held(), self.ideal)), products.norm(self.ideal))
-
-
-def _cut(whole: Aggregate) -> Aggregate:
-    return Aggregate(whole.bank.truncate(whole.rank), whole.ideal, whole.scaling, whole.rank, whole.carrier, whole.offset)
 
 
 def relative(distance: float, length: float) -> float:

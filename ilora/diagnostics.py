@@ -139,8 +139,7 @@ def broadcast_error(aggregate: Aggregate, rank: int, offset: Factors | None, mer
     """||W_k - W||_F / ||G||_F for a client of `rank` that receives its share of the aggregate."""
     if aggregate.merge:
         return 0.0
-    share = aggregate.factors(rank).times(aggregate.scaling(rank))
-    own = share if offset is None else products.difference(share, offset)
+    own = aggregate.share(rank, offset)
     held = aggregate.held()
     whole = held if merged is None else products.add(held, merged)
     return relative(products.norm(products.difference(own, held)), products.norm(whole))

@@ -93,6 +93,18 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
     },
     "sharing": {
         "both": Ingredient("A and B", "Both factors are trained and sent.", "ilora.stages.sharing:both", r"\{A_k,B_k\}"),
+        "b-only": Ingredient(
+            "B only",
+            "A is random, common and frozen for good; only B is trained and sent, at half the cost.",
+            "ilora.stages.sharing:b_only",
+            r"\{B_k\},\quad A_k=A_{1:r_k,:}\ \text{frozen}",
+        ),
+        "alternate": Ingredient(
+            "B and A in turn",
+            "Odd rounds train and send B, even rounds A; the other factor is common then, so the mean is exact.",
+            "ilora.stages.sharing:alternate",
+            r"\{B_k\}\ (t\ \text{odd}),\quad\{A_k\}\ (t\ \text{even})",
+        ),
     },
     "objective": {
         "cross-entropy": Ingredient(
@@ -125,10 +137,23 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
     },
     "upload": {
         "as-is": Ingredient("As they are", "Factors leave the client unchanged.", "ilora.stages.uploads:as_is", r"(A_k,B_k)"),
+        "rotate": Ingredient(
+            "Rotate",
+            "A client turns its slots towards the factors it received. Its product stays, but slots of different clients match.",
+            "ilora.stages.uploads:rotate",
+            r"R_k=\arg\min_{R^\top R=I}\|R^\top A_k-A_{ref}\|_F,\quad(R_k^\top A_k,\,B_kR_k)",
+            {"soft": Option(0.5, "how far to turn: 0 not at all, 1 the full rotation", least=0.0, greatest=1.0)},
+        ),
     },
     "weighting": {
         "samples": Ingredient(
             "Samples", "A client counts as much as it has samples.", "ilora.stages.weighting:samples", r"p_k=n_k/\sum_{j\in S}n_j"
+        ),
+        "update-norm": Ingredient(
+            "Size of the update",
+            "A client counts as much as its update is large.",
+            "ilora.stages.weighting:update_norm",
+            r"p_k=\|\Delta W_k\|_F/\sum_{j\in S}\|\Delta W_j\|_F",
         ),
     },
     "aggregate": {
@@ -149,7 +174,10 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "The updates are summed exactly; every client gets the best approximation that its rank can hold.",
             "ilora.stages.aggregate:truncated_svd",
             r"\sum_kp_ks_kB_kA_k=U\Sigma V^\top,\quad B=\tfrac1sU_{:,1:r}\Sigma_{1:r},\quad A=V_{:,1:r}^\top",
-            {"deltas": _DELTAS},
+            {
+                "deltas": _DELTAS,
+                "split": Option("B", "which factor carries the singular values: B (FlexLoRA) or A (HLoRA)", ("B", "A")),
+            },
         ),
         "concat-qr": Ingredient(
             "Concatenated QR",
@@ -164,6 +192,49 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.aggregate:concatenated_pivoted_qr",
             _STACK + r"=QR\,\Pi^\top,\quad B=Q_{:,1:r},\quad A=(R\,\Pi^\top)_{1:r,:}",
             {"deltas": _DELTAS},
+        ),
+        "owners-mean": Ingredient(
+            "Mean over the owners of a slot",
+            "A slot is averaged over the clients that have it, so nobody dilutes what he does not hold.",
+            "ilora.stages.aggregate:owners_mean",
+            r"A_{j,:}=\frac{\sum_{k:\,r_k\ge j}p_kA_{k,j}}{\sum_{k:\,r_k\ge j}p_k},\quad B_{:,j}\ \text{alike}",
+        ),
+        "corrected-mean": Ingredient(
+            "Mean, with B corrected",
+            "A and B are averaged, then B is moved so that its product with A comes as near to the exact sum as it can.",
+            "ilora.stages.aggregate:corrected_mean",
+            r"\Delta B=(\Delta W-BA)A^\top(AA^\top+\lambda I)^{-1}",
+            {
+                "form": Option(
+                    "closed", "least squares in closed form, or 200 gradient steps on the cosine", ("closed", "iterative")
+                ),
+                "penalty": Option(0.01, "how dear a correction is, lambda", least=0.0, greatest=10.0),
+            },
+        ),
+        "mean-and-residual": Ingredient(
+            "Mean, the rest into the base",
+            "A and B are averaged; what their product misses goes into everyone's base.",
+            "ilora.stages.aggregate:mean_and_residual",
+            r"W\leftarrow W+s\Big(\sum_kp_kB_kA_k-BA\Big)",
+        ),
+        "rank-partitions": Ingredient(
+            "Rank partitions and SVD",
+            "Each band of slots is averaged over the clients that have all of it; the sum is split by an SVD.",
+            "ilora.stages.aggregate:rank_partitions",
+            r"\Delta W=\sum_h\sum_{k\in C_h}\tfrac{n_k}{N_h}B_k^{(h)}A_k^{(h)}=U\Sigma V^\top",
+        ),
+        "full-rank-deltas": Ingredient(
+            "Full-rank server",
+            "The server keeps the whole update and adds what the clients changed; only what it hands out is cut.",
+            "ilora.stages.aggregate:full_rank_deltas",
+            r"W^{t+1}=W^t+\sum_kp_ks_k(B_kA_k-B_k^0A_k^0)",
+        ),
+        "thresholded-stack": Ingredient(
+            "Stack, thresholded SVD",
+            "The stack is cut where a share of its energy is kept, sent to all, and merged into everyone's base.",
+            "ilora.stages.aggregate:thresholded_stack",
+            r"\sum_{i\le p}\sigma_i^2\ge\tau\sum_i\sigma_i^2,\quad W\leftarrow W+U_{:,1:p}\Sigma_{1:p}V_{:,1:p}^\top",
+            {"energy": Option(0.99, "share of the energy that is kept, tau", least=0.01, greatest=1.0)},
         ),
     },
     "server": {

@@ -1,51 +1,16 @@
-"""The methods: each is a recipe that names an ingredient for the stages in which it differs from plain federated averaging."""
+"""All methods by key, and how a user's choice of method and options becomes one definite recipe."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from ilora.ingredients import INGREDIENTS, STAGES, Ingredient, Option
+from ilora.method import PROVENANCE, Method
+from ilora.recipes import federated_lora
 from ilora.scaling import Scaling
 
-PROVENANCE = {
-    "code": "exact from official code",
-    "paper": "exact from the paper",
-    "secondary": "from a secondary source",
-    "reconstruction": "reconstruction: the mechanism is the paper's, the form is ours",
-    "own": "your own method",
-}
-
-
-@dataclass(frozen=True)
-class Method:
-    """A federated LoRA method: where it comes from, and its ingredient for each stage of a round (plain averaging by default)."""
-
-    title: str
-    paper: str = ""
-    authors: str = ""
-    year: int = 0
-    idea: str = ""
-    formula: str = ""
-    provenance: str = "own"  # a key of PROVENANCE
-    note: str = ""  # what a reader must know to trust the row: the choice of form, the extension to mixed ranks
-    choices: tuple[str, ...] = ()  # what is ours where the source is silent
-    cost: str = ""
-    initialise: str = "random"
-    sharing: str = "both"
-    objective: str = "cross-entropy"
-    correction: str = "none"
-    upload: str = "as-is"
-    weighting: str = "samples"
-    aggregate: str = "mean"
-    server: str = "take"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    modes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the first one is the default
-
-    @property
-    def ingredients(self) -> dict[str, str]:
-        """The ingredient's key for each stage."""
-        return {stage: getattr(self, stage) for stage in STAGES}
+__all__ = ["METHODS", "PROVENANCE", "Method", "Recipe", "options_of", "register_method", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -64,65 +29,7 @@ class Recipe:
         return source(setting, **own) if isinstance(source, type) else partial(source, **own)
 
 
-METHODS: dict[str, Method] = {
-    "ilora": Method(
-        title="ILoRA",
-        paper="arXiv:2511.16069",
-        authors="Zhou, Liu, Shang",
-        year=2025,
-        idea="Start in nested subspaces of the pretrained weight, aggregate by stacking and QR, correct drift.",
-        formula=r"\theta_0=QR,\;B_k^0=Q_{:,1:r_k},\;A_k^0=R_{1:r_k,:};"
-        r"\qquad \sum_kp_k\,\Delta W_k=QR,\;B^{(r)}=Q_{:,1:r},\;A^{(r)}=R_{1:r,:};"
-        r"\qquad g\leftarrow g+(\mathrm{trunc}_{r_k}(c)-c_k)",
-        provenance="code",
-        note="The default mode, corrected, is the paper's algorithm with its bookkeeping right: it aggregates what was learned."
-        " The modes official (the authors' code, literally) and paper stand beside it; both move the model without learning.",
-        cost="r_k (d_in + d_out) floats up and down, twice that with control variates; one extra pass over the local data",
-        initialise="qr",
-        correction="control-variates",
-        aggregate="concat-qr",
-        modes={
-            "corrected": {},
-            "paper": {"scaling": 1.0, "residual": "plain", "deltas": False, "control_scale": "official"},
-            "official": {"scaling": "16/r", "residual": "plain", "rescale": True, "deltas": False, "control_scale": "official"},
-        },
-    ),
-    "fedit": Method(
-        title="FedIT",
-        paper="arXiv:2305.05644",
-        authors="Zhang et al.",
-        year=2023,
-        idea="Federated averaging of A and of B, each for itself.",
-        formula=r"A=\sum_kp_k\,\mathrm{pad}(A_k),\quad B=\sum_kp_k\,\mathrm{pad}(B_k)",
-        provenance="code",
-        note="Mixed ranks are not part of the paper: zero padding is the usual extension.",
-        cost="r_k (d_in + d_out) floats up and down",
-    ),
-    "flora": Method(
-        title="FLoRA",
-        paper="arXiv:2409.05976",
-        authors="Wang et al.",
-        year=2024,
-        idea="Stack all factors, merge the stack into everyone's base, and start fresh adapters each round.",
-        formula=r"W\leftarrow W+s\begin{bmatrix}B_1&\cdots&B_K\end{bmatrix}\begin{bmatrix}p_1A_1\\ \vdots\\ p_KA_K\end{bmatrix}",
-        provenance="code",
-        note="Needs a scaling that does not depend on the rank.",
-        cost="r_k (d_in + d_out) floats up, the whole stack, rho (d_in + d_out), down",
-        initialise="fresh",
-        aggregate="stack",
-    ),
-    "flexlora": Method(
-        title="FlexLoRA",
-        paper="arXiv:2402.11505",
-        authors="Bai et al.",
-        year=2024,
-        idea="Sum the updates exactly and give each client the truncated SVD that fits its rank.",
-        formula=r"\sum_kp_ks_kB_kA_k=U\Sigma V^\top,\quad A=V_{:,1:r}^\top,\quad B=\tfrac1{s}U_{:,1:r}\Sigma_{1:r}",
-        provenance="code",
-        cost="r_k (d_in + d_out) floats up and down",
-        aggregate="svd",
-    ),
-}
+METHODS: dict[str, Method] = {**federated_lora.METHODS}
 
 
 def register_method(key: str, method: Method, **ingredients: Callable[..., Any] | Ingredient) -> None:

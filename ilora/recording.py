@@ -198,6 +198,6 @@ def kept_factors(outcomes: dict[str, LayerOutcome]) -> dict[str, np.ndarray]:
     for name, outcome in outcomes.items():
         for stage, stack in (("start", outcome.start), ("trained", outcome.trained)):
             kept[f"{name}/{stage}/A"], kept[f"{name}/{stage}/B"] = stack.A[:MOST_PAIRED], stack.B[:MOST_PAIRED]
-        server = outcome.aggregate.factors(outcome.aggregate.rank)
+        server = outcome.aggregate.bank.truncate(outcome.start.A.shape[1])
         kept[f"{name}/server/A"], kept[f"{name}/server/B"] = server.A, server.B
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in kept.items()}

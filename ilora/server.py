@@ -1,7 +1,7 @@
 """The server's side of one layer between rounds: what it holds, and what a client of a given rank starts from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,10 +47,18 @@ class ServerLayer:
     def take(self, aggregate: Aggregate) -> None:
         """Keep what the round made of this layer: merge it into the base, or hold it for the next broadcast."""
         if not aggregate.merge:
-            self.aggregate = aggregate
-            return
-        update = aggregate.update()
-        self.merged = update if self.merged is None else self.merged + update
+            self.aggregate = replace(aggregate, residual=None)
+        gone_into_base = aggregate.held() if aggregate.merge else aggregate.residual
+        if gone_into_base is not None:
+            update = gone_into_base.product()
+            self.merged = update if self.merged is None else self.merged + update
+
+    def own(self, round: int) -> Start:
+        """The server's model: every slot that it holds, with the scaling of rank R."""
+        if self.aggregate is None:
+            return self.initial(self.rank, round)
+        offset = self.initial(self.rank, round).offset if self.aggregate.offset is not None else None
+        return Start(self.aggregate.factors(self.rank, self.aggregate.rank), offset)
 
     def held(self) -> Factors | None:
         """The update that the bank holds beside whatever is merged; None before the first round."""

@@ -25,6 +25,7 @@ from ilora.records import Round, RunFacts
 from ilora.server import ServerLayer
 from ilora.snapshot import Snapshot, pack, restore
 from ilora.stacked import Base, Parameters
+from ilora.stages.initialise import Start
 from ilora.stages.sharing import Shared
 from ilora.tasks import load_task
 from ilora.tasks.linears import find_linears
@@ -148,23 +149,26 @@ class Simulation:
         return Turn(index, self.setting, ids, base.ranks, samples, start, base, self.engine, self.server)
 
     def broadcast(self, ids: list[int], index: int) -> tuple[Parameters, Base]:
-        """What these clients receive: their parameters, and the base beneath; client -1 is the server itself."""
-        ranks = tuple(self.ranks[k] if k >= 0 else self.rank for k in ids)
-        offsets: dict[str, Stack] = {}
-        parameters: Parameters = {}
-        for name, layer in self.layers.items():
-            starts = layer.starts(ids, ranks, index)
-            parameters[f"{name}.A"], parameters[f"{name}.B"], _ = astuple(Stack.of([s.factors for s in starts], self.rank))
-            cut_out = [start.offset for start in starts if start.offset is not None]
-            if cut_out:
-                offsets[name] = Stack.of(cut_out, self.rank)
-        parameters |= {name: tensor.expand(len(ids), *tensor.shape) for name, tensor in self.head.items()}
-        merged = {name: layer.merged for name, layer in self.layers.items() if layer.merged is not None}
-        return parameters, Base(ranks, self._floats([self.recipe.scaling(rank) for rank in ranks]), merged, offsets)
+        """What these clients receive: their parameters, and the base beneath."""
+        ranks = tuple(self.ranks[k] for k in ids)
+        return self._deliver({name: layer.starts(ids, ranks, index) for name, layer in self.layers.items()}, ranks)
 
     def server(self) -> tuple[Parameters, Base]:
-        """The server's own model, as if it were a client of the largest rank."""
-        return self.broadcast([-1], self.index)
+        """The server's own model, as if it were one client."""
+        return self._deliver({name: [layer.own(self.index)] for name, layer in self.layers.items()}, (self.rank,))
+
+    def _deliver(self, starts: dict[str, list[Start]], ranks: tuple[int, ...]) -> tuple[Parameters, Base]:
+        """Stack what each of the models starts from, with the server's head."""
+        parameters: Parameters = {}
+        offsets: dict[str, Stack] = {}
+        for name, own in starts.items():
+            parameters[f"{name}.A"], parameters[f"{name}.B"], _ = astuple(Stack.of([start.factors for start in own], self.rank))
+            cut_out = [start.offset for start in own if start.offset is not None]
+            if cut_out:
+                offsets[name] = Stack.of(cut_out, self.rank)
+        parameters |= {name: tensor.expand(len(ranks), *tensor.shape) for name, tensor in self.head.items()}
+        merged = {name: layer.merged for name, layer in self.layers.items() if layer.merged is not None}
+        return parameters, Base(ranks, self._floats([self.recipe.scaling(rank) for rank in ranks]), merged, offsets)
 
     def local_work(self, turn: Turn, shared: Shared) -> LocalWork:
         """What the turn's clients do; the correction's memory moves on with it."""
@@ -198,7 +202,7 @@ class Simulation:
             rank=self.rank,
             ideal=weighted_update(trained, turn.counts / turn.counts.sum(), self.recipe.scaling, offset),
             levels=tuple(sorted(set(self.ranks))),
-            server=server.starts([-1], [self.rank], turn.index)[0].factors,
+            server=server.own(turn.index).factors.truncate(self.rank),
             held=server.held(),
             send_A=shared.send_A,
             send_B=shared.send_B,

@@ -31,9 +31,13 @@ def pack(simulation: "Simulation") -> dict[str, np.ndarray]:
         if layer.merged is not None:
             tensors[f"merged/{name}"] = layer.merged
         if layer.aggregate is not None:
-            bank = layer.aggregate.bank.truncate(layer.rank)
+            bank = layer.aggregate.bank.truncate(layer.aggregate.rank)
             tensors |= {f"bank/{name}/A": bank.A, f"bank/{name}/B": bank.B}
-            meta["banks"][name] = {"carrier": layer.aggregate.carrier, "offset_kept": layer.aggregate.offset is not None}
+            meta["banks"][name] = {
+                "carrier": layer.aggregate.carrier,
+                "offset_kept": layer.aggregate.offset is not None,
+                "rank": layer.aggregate.rank,
+            }
     arrays = {name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in tensors.items()}
     return {"meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays}
 
@@ -55,4 +59,4 @@ def restore(simulation: "Simulation", snapshot: Snapshot) -> None:
             kept = meta["banks"][name]
             bank = Factors(tensors[f"bank/{name}/A"], tensors[f"bank/{name}/B"])
             offset = layer.initial(layer.rank, simulation.index).offset if kept["offset_kept"] else None
-            layer.aggregate = Aggregate(bank, bank, layer.recipe.scaling, layer.rank, kept["carrier"], offset)
+            layer.aggregate = Aggregate(bank, bank, layer.recipe.scaling, kept["rank"], kept["carrier"], offset)

@@ -1,22 +1,157 @@
 """Stage 7: how do many updates become one, and what does a client of rank r get back?
 
-A rule maps one layer's Upload to an Aggregate. It never sees a model.
+A rule maps one layer's Upload to an Aggregate. It never sees a model. Three families: averages of slots, exact sums that are
+factorised anew, and exact sums that go into the base.
 """
 
+import torch
+from torch import Tensor
+
 from ilora import products
-from ilora.adapters import Factors
-from ilora.aggregation import Aggregate, Upload
+from ilora.adapters import Factors, Stack
+from ilora.aggregation import Aggregate, Upload, weighted_update
+
+# --- averages of slots -------------------------------------------------------------------------------------------------
+
+
+def slot_average(stacked: Tensor, share: Tensor, slot_dim: int) -> Tensor:
+    """sum_k share_kj X_k[j] for every slot j: stacked (C, ...), share (C, R), slots along `slot_dim` of one client's tensor.
+
+    The rules that average factors differ in nothing but the share.
+    """
+    shape = [len(share), 1, 1]
+    shape[1 + slot_dim] = share.shape[1]
+    return (share.view(shape) * stacked).sum(0)
 
 
 def mean(upload: Upload) -> Aggregate:
     """A = sum_k p_k pad(A_k), B = sum_k p_k pad(B_k) (FedIT, arXiv:2305.05644, zero-padded for mixed ranks).
 
-    Its product misses the ideal update by sum_k p_k (B_k - B)(A_k - A).
+    Its product misses the ideal update by sum_k p_k (B_k - B)(A_k - A). A factor that nobody sends stays the server's.
     """
-    p = upload.weights[:, None, None]
-    A, B = (p * upload.sent.A).sum(0), (p * upload.sent.B).sum(0)
-    bank = Factors(A, B).pad(upload.rank)
+    p, (send_A, send_B) = upload.weights[:, None], upload.sent_slots()
+    A = slot_average(upload.sent.A, p * send_A, 0) if send_A.any() else upload.own().A
+    B = slot_average(upload.sent.B, p * send_B, 1) if send_B.any() else upload.own().B
+    return factor_bank(upload, Factors(A, B))
+
+
+def owners_mean(upload: Upload) -> Aggregate:
+    """Slot j is averaged over the clients that send it, and stays the server's where nobody does.
+
+    HAFLQ (arXiv:2411.06581), RBLA and replication padding (arXiv:2406.17477) for two groups of ranks: copying the owners'
+    average into the missing slots before averaging is averaging over the owners.
+    """
+    p, (send_A, send_B) = upload.weights[:, None], upload.sent_slots()
+    A = owners_average(upload.sent.A, p * send_A, upload.own().A, 0)
+    B = owners_average(upload.sent.B, p * send_B, upload.own().B, 1)
+    return factor_bank(upload, Factors(A, B))
+
+
+def owners_average(stacked: Tensor, share: Tensor, own: Tensor, slot_dim: int) -> Tensor:
+    """The average over those with a share in a slot; the server's `own` slot where nobody has one."""
+    total = share.sum(0)
+    average = slot_average(stacked, share / total.clamp_min(1e-12), slot_dim)
+    kept = total > 0
+    return torch.where(kept[:, None] if slot_dim == 0 else kept[None, :], average, own)
+
+
+def factor_bank(upload: Upload, bank: Factors) -> Aggregate:
+    """An aggregate that holds raw factors, the scaling outside."""
+    return Aggregate(bank.pad(upload.rank), upload.ideal, upload.scaling, upload.rank, offset=upload.server_offset)
+
+
+def corrected_mean(upload: Upload, form: str = "closed", penalty: float = 0.01) -> Aggregate:
+    """Mean A, and the mean B moved by dB towards the exact sum dW (LoRA-FAIR, arXiv:2411.14961).
+
+    "closed": dB = (dW - B A) A^T (A A^T + penalty I)^-1, the least-squares form; "iterative": 200 gradient steps of 0.1 on
+    1 - cos(dW, (B + dB) A) + penalty ||dB||^2.
+    """
+    A, B = mean(upload).bank
+    exact = upload.stacked()
+    if form == "closed":
+        gap = products.difference(exact, Factors(A, B))
+        gram = A @ A.T + penalty * torch.eye(len(A)).to(A)
+        return factor_bank(upload, Factors(A, B + torch.linalg.solve(gram, A @ gap.A.T @ gap.B.T).T))
+    dB = torch.zeros_like(B, requires_grad=True)
+    length = products.inner(exact, exact).sqrt()
+    for _ in range(200):
+        refined = Factors(A, B + dB)
+        cosine = products.inner(exact, refined) / (length * products.inner(refined, refined).sqrt()).clamp_min(1e-12)
+        (slope,) = torch.autograd.grad(1 - cosine + penalty * dB.square().sum(), dB)
+        dB = (dB - 0.1 * slope).detach().requires_grad_()
+    return factor_bank(upload, Factors(A, B + dB.detach()))
+
+
+# --- exact sums, factorised anew ---------------------------------------------------------------------------------------
+
+
+def truncated_svd(upload: Upload, deltas: bool = True, split: str = "B") -> Aggregate:
+    """sum_k p_k s_k B_k A_k = U S V^T, of which a client holds the first r terms.
+
+    split "B": B = U S / s, A = V^T (FlexLoRA, arXiv:2402.11505); "A": B = U, A = S V^T / s (HLoRA, arXiv:2503.00813).
+    """
+    return svd_bank(upload, summed(upload, deltas), split, deltas)
+
+
+def svd_bank(upload: Upload, update: Factors, split: str = "B", deltas: bool = True) -> Aggregate:
+    """The update as a bank of singular directions, the strongest first."""
+    U, S, V = products.svd(update, upload.rank)
+    bank = Factors(V.T, U * S) if split == "B" else Factors(S[:, None] * V.T, U)
+    return factorised(upload, bank, split, deltas)
+
+
+def concatenated_qr(upload: Upload, deltas: bool = True) -> Aggregate:
+    """[B_1 ... B_K] [p_1 A_1; ...; p_K A_K] = Q R; B = Q[:, :r], A = R[:r] (ILoRA, arXiv:2511.16069)."""
+    return factorised(upload, products.qr(summed(upload, deltas), upload.rank), "A", deltas)
+
+
+def concatenated_pivoted_qr(upload: Upload, deltas: bool = True) -> Aggregate:
+    """As `concatenated_qr`, the columns that carry most first (ours: the cut no longer depends on the order of inputs)."""
+    return factorised(upload, products.pivoted_qr(summed(upload, deltas), upload.rank), "A", deltas)
+
+
+def rank_partitions(upload: Upload) -> Aggregate:
+    """dW = sum_h dW_h, dW_h the mean over the clients that own partition h; then SVD (raFLoRA, arXiv:2602.13486, eq. 8).
+
+    Partitions lie between the distinct ranks of all clients. One that nobody in the round owns stays the server's (ours).
+    """
+    parts, low = [], 0
+    for high in upload.levels:
+        owns = upload.weights * upload.weights.new_tensor([rank >= high for rank in upload.sent.ranks])
+        if owns.sum() > 0:
+            slots = Stack(upload.sent.A[:, low:high], upload.sent.B[:, :, low:high], (high - low,) * len(upload.sent))
+            parts.append(slots.concatenate(owns / owns.sum() * upload.scales()))
+        else:
+            own = upload.own()
+            parts.append(Factors(own.A[low:high], own.B[:, low:high]).times(upload.scaling(upload.rank)))
+        low = high
+    return svd_bank(upload, products.add(*parts))
+
+
+def full_rank_deltas(upload: Upload) -> Aggregate:
+    """G <- G + sum_k p_k s_k (B_k A_k - B_k^0 A_k^0); the server keeps every direction (FedHL, arXiv:2505.18494)."""
+    change = products.difference(
+        weighted_update(upload.sent, upload.weights, upload.scaling, None),
+        weighted_update(upload.start, upload.weights, upload.scaling, None),
+    )
+    whole = change if upload.held is None else products.add(upload.held, change)
+    cut = svd_bank(upload, whole)
+    return Aggregate(cut.bank, cut.ideal, cut.scaling, cut.bank.rank, cut.carrier)
+
+
+def summed(upload: Upload, deltas: bool) -> Factors:
+    """The exact sum: of what was learned (`deltas`), or of the raw factors with the initial product still in them."""
+    return upload.learned() if deltas else upload.stacked()
+
+
+def factorised(upload: Upload, bank: Factors, carrier: str, deltas: bool) -> Aggregate:
+    """An aggregate whose bank is the effective update, or, without `deltas`, raw factors over a base with the product cut out."""
+    if deltas:
+        return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, carrier)
     return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, offset=upload.server_offset)
+
+
+# --- exact sums into the base ------------------------------------------------------------------------------------------
 
 
 def stack(upload: Upload) -> Aggregate:
@@ -24,28 +159,17 @@ def stack(upload: Upload) -> Aggregate:
     return Aggregate(upload.learned(), upload.ideal, upload.scaling, upload.rank, carrier="A", merge=True)
 
 
-def truncated_svd(upload: Upload, deltas: bool = True) -> Aggregate:
-    """sum_k p_k s_k B_k A_k = U S V^T; B = U S / s, A = V^T, the first r slots each (FlexLoRA, arXiv:2402.11505)."""
-    U, S, V = products.svd(_summed(upload, deltas), upload.rank)
-    return _factorised(upload, Factors(V.T, U * S), "B", deltas)
+def thresholded_stack(upload: Upload, energy: float = 0.99) -> Aggregate:
+    """The stack through an SVD, cut where `energy` of it is kept, the same for all, merged (FLoRIST, arXiv:2506.09199)."""
+    U, S, V = products.svd(upload.learned())
+    kept = S.square().cumsum(0) < energy * S.square().sum()
+    p = min(int(kept.sum()) + 1, len(S))
+    bank = Factors(V.T[:p], U[:, :p] * S[:p])
+    return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, carrier="B", merge=True)
 
 
-def concatenated_qr(upload: Upload, deltas: bool = True) -> Aggregate:
-    """[B_1 ... B_K] [p_1 A_1; ...; p_K A_K] = Q R; B = Q[:, :r], A = R[:r] (ILoRA, arXiv:2511.16069)."""
-    return _factorised(upload, products.qr(_summed(upload, deltas), upload.rank), "A", deltas)
-
-
-def concatenated_pivoted_qr(upload: Upload, deltas: bool = True) -> Aggregate:
-    """As `concatenated_qr`, the columns that carry most first (ours: the cut no longer depends on the order of inputs)."""
-    return _factorised(upload, products.pivoted_qr(_summed(upload, deltas), upload.rank), "A", deltas)
-
-
-def _summed(upload: Upload, deltas: bool) -> Factors:
-    """The exact sum: of what was learned (`deltas`), or of the raw factors with the initial product still in them."""
-    return upload.learned() if deltas else upload.stacked()
-
-
-def _factorised(upload: Upload, bank: Factors, carrier: str, deltas: bool) -> Aggregate:
-    if deltas:
-        return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, carrier)
-    return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, offset=upload.server_offset)
+def mean_and_residual(upload: Upload) -> Aggregate:
+    """Mean A and B, and what they miss, dW - B A, merged into everyone's base (FedEx-LoRA, arXiv:2410.09432, eq. 8)."""
+    averaged = mean(upload)
+    residual = products.difference(upload.learned(), averaged.held())
+    return Aggregate(averaged.bank, upload.ideal, upload.scaling, upload.rank, offset=averaged.offset, residual=residual)

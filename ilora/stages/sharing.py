@@ -24,3 +24,17 @@ class Shared(NamedTuple):
 def both(turn: Turn) -> Shared:
     """Train and send every slot of both factors that a client has."""
     return Shared(turn.owned, turn.owned, turn.owned, turn.owned)
+
+
+def b_only(turn: Turn) -> Shared:
+    """Train and send B alone; A stays the common random one for good (FFA-LoRA, arXiv:2403.12313)."""
+    nothing = turn.owned & False
+    return Shared(nothing, turn.owned, nothing, turn.owned)
+
+
+def alternate(turn: Turn) -> Shared:
+    """Train and send B in odd rounds, A in even ones, so that the other factor is common (RoLoRA, arXiv:2502.01755)."""
+    if turn.index % 2 == 1:
+        return b_only(turn)
+    nothing = turn.owned & False
+    return Shared(turn.owned, nothing, turn.owned, nothing)

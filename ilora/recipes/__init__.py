@@ -1,0 +1,1 @@
+"""The methods and the ingredients that are theirs, by what they are about; no tensor in sight."""
