@@ -4,6 +4,7 @@ A run belongs to the worker named in its `worker` column. A worker writes to a r
 taken for dead, or whose paused run another process took over, finds that it has lost the run and changes nothing.
 """
 
+import secrets
 import time
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ class Worker:
     born: float  # when the process began, seconds since 1970; tells it from a later one with the same pid
     state: str  # "starting", "idle", "busy", "holding" a paused run, or "failed" to start
     heartbeat: float
+
+
+def new_id(kind: str) -> str:
+    """A worker's id that no other has."""
+    return f"{kind}-{secrets.token_hex(3)}"
 
 
 def claim(store: Store, worker: str) -> Run | None:
@@ -155,8 +161,8 @@ _AFTER_DEATH = (
     ("status = 'paused'", "wanted = 'pause'"),
     ("status = 'interrupted', deaths = deaths + 1", "deaths < :most"),
     (
-        "status = 'failed', ended = :now, error = 'Round ' || (done + 1) || ' ended ' || (deaths + 1) ||"
-        " ' workers without a word, for want of memory most likely; try fewer clients or a smaller batch, or Resume.'",
+        "status = 'failed', ended = :now, error = (deaths + 1) || ' workers died in round ' || (done + 1) ||"
+        " ', probably for want of memory; try fewer clients or a smaller batch, or resume.'",
         "status = 'running'",
     ),
 )

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import secrets
 import subprocess
 import sys
 import time
@@ -113,16 +112,25 @@ def _lives(worker: Worker) -> bool:
 def _start(store: Store, most: int) -> None:
     """Start a worker in a session of its own, so that it outlives the app while it trains."""
     own = psutil.Process()
-    new = Worker(f"worker-{secrets.token_hex(3)}", "pool", platform.node(), own.pid, own.create_time(), "starting", time.time())
+    new = Worker(claims.new_id("worker"), "pool", platform.node(), own.pid, own.create_time(), "starting", time.time())
     if not claims.reserve(store, new, most, START_AGAIN_SECONDS):
         return
-    path = log_file(store, new.id)
+    try:
+        child = _spawn(store, new.id)
+        claims.confirm(store, new.id, child.pid, psutil.Process(child.pid).create_time())
+        _children.append(child)  # only now may another thread reap it
+    except OSError:
+        claims.set_state(store, new.id, "failed")
+
+
+def _spawn(store: Store, worker_id: str) -> "subprocess.Popen[bytes]":
+    path = log_file(store, worker_id)
     path.parent.mkdir(exist_ok=True)
     _remove_old_logs(path.parent)
-    command = [sys.executable, "-u", "-X", "faulthandler", "-m", "ilora", "worker", "--id", new.id, "--launcher", str(own.pid)]
+    arguments = ["worker", "--id", worker_id, "--launcher", str(os.getpid())]
     with path.open("ab") as log:
-        child = subprocess.Popen(
-            command,
+        return subprocess.Popen(
+            [sys.executable, "-u", "-X", "faulthandler", "-m", "ilora", *arguments],
             cwd=Path(__file__).resolve().parents[1],
             env=os.environ | {"ILORA_HOME": str(store.home.resolve())},
             stdin=subprocess.DEVNULL,
@@ -130,8 +138,6 @@ def _start(store: Store, most: int) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    claims.confirm(store, new.id, child.pid, psutil.Process(child.pid).create_time())
-    _children.append(child)  # only now may another thread reap it
 
 
 def _remove_old_logs(folder: Path) -> None:

@@ -95,7 +95,7 @@ class Store(Database):
         self, experiment: Experiment, name: str = "", *, note: str = "", group: str = "", wanted: str = "run", worker: str = ""
     ) -> str:
         """Put a new run into the queue, or straight into the hands of `worker`; returns its id."""
-        run_id = self._new_folder(experiment.method)
+        run_id = self.new_folder(experiment.method)
         now = time.time()
         with self.transaction() as db:
             db.execute(
@@ -203,6 +203,19 @@ class Store(Database):
         path = self.folder(run_id) / "log.txt"
         return path.read_text(encoding="utf-8", errors="replace")[-most:] if path.exists() else ""
 
+    def new_folder(self, method: str) -> str:
+        """Make the folder of a new run under an id that no other run has, and return the id."""
+        stem = re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-")[:40] or "run"
+        while True:
+            run_id = f"{stem}-{''.join(secrets.choice(_LETTERS) for _ in range(4))}"
+            try:
+                self.folder(run_id).mkdir(parents=True)
+                return run_id
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise StoreError(f"{self.folder(run_id)} cannot be made ({error}); name another ILORA_HOME.") from None
+
     def folder(self, run_id: str) -> Path:
         """Where the run's files are; StoreError for text that cannot be a run's id."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", run_id):
@@ -216,19 +229,6 @@ class Store(Database):
     def state_file(self, run_id: str, index: int) -> Path:
         """What the round after round `index` needs."""
         return self.folder(run_id) / f"state-{index:04d}.safetensors"
-
-    def _new_folder(self, method: str) -> str:
-        """Make the folder of a new run under an id that no other run has, and return the id."""
-        stem = re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-")[:40] or "run"
-        while True:
-            run_id = f"{stem}-{''.join(secrets.choice(_LETTERS) for _ in range(4))}"
-            try:
-                self.folder(run_id).mkdir(parents=True)
-                return run_id
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise StoreError(f"{self.folder(run_id)} cannot be made ({error}); name another ILORA_HOME.") from None
 
     def _remove_leftovers(self) -> None:
         """Remove old folders without a run: what a deletion or an import that was cut short has left."""

@@ -15,11 +15,11 @@ import torch
 
 from ilora import claims
 from ilora.claims import LostRunError, Worker
+from ilora.experiment import Experiment
 from ilora.jobs import cores
 from ilora.records import Round
 from ilora.simulation import Simulation
 from ilora.store import Run, Store, StoreError
-from ilora.tasks import load_task
 
 POLL_SECONDS = 0.06  # between two looks at the queue, or at what shall become of a paused run
 PULSE_SECONDS = 0.2  # between two reports from inside a round
@@ -169,9 +169,9 @@ def default_threads() -> int:
 
 
 def _warm_up() -> None:
-    """Load what every first run would wait for."""
+    """Go through one small round, so that no first run waits for imports, data and kernels."""
     torch.set_num_threads(default_threads())
-    load_task("digits")
+    Simulation(Experiment(clients=2, local_steps=1)).next_round()
 
 
 def _summary(round: Round) -> str:

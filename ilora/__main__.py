@@ -1,0 +1,7 @@
+"""`python -m ilora`."""
+
+import sys
+
+from ilora.cli import main
+
+sys.exit(main())

@@ -1,0 +1,93 @@
+"""Rounds and facts that look like a real run's, made from random factors in milliseconds, for tests of what only looks."""
+
+import numpy as np
+import pandas as pd
+
+from ilora.claims import end
+from ilora.experiment import Experiment
+from ilora.records import LayerRecord, Round, RunFacts
+from ilora.store import Store
+
+LAYERS = tuple(f"vit.encoder.layer.{block}.attention.attention.{name}" for block in range(2) for name in ("query", "value"))
+RANKS = (2, 4, 8, 16)
+
+
+def make_facts(ranks: tuple[int, ...] = RANKS, seed: int = 0) -> RunFacts:
+    draw = np.random.default_rng(seed)
+    counts = draw.integers(0, 60, (len(ranks), 10))
+    counts[:, 0] += 1
+    return RunFacts(
+        clients=len(ranks),
+        ranks=np.array(ranks),
+        samples=counts.sum(1),
+        class_counts=counts,
+        classes=tuple("0123456789"),
+        layers=LAYERS,
+        shapes=((64, 64),) * len(LAYERS),
+        device="cpu",
+        precision="float32",
+        threads=1,
+        test_samples=360,
+        backbone_parameters=200_000,
+        adapter_parameters=np.array(ranks) * 128 * len(LAYERS),
+        head_parameters=650,
+    )
+
+
+def make_layer(clients: int, draw: np.random.Generator, **changes: object) -> LayerRecord:
+    overlap = draw.uniform(0.1, 0.9, (clients, clients))
+    overlap = (overlap + overlap.T) / 2
+    np.fill_diagonal(overlap, 1.0)
+    spectrum = np.sort(draw.exponential(1.0, 16))[::-1]
+    values = {
+        "aggregation_error": 0.2, "relative_error": 0.12, "averaging_error": 0.1, "truncation_error": 0.05, "update_norm": 1.7,
+        "ideal_norm": 1.8, "weight_norm": 8.0, "drift": 0.8, "cosine": 0.3, "alignment": 0.45, "chance": 0.12,
+        "effective_rank": 6.2, "effective_rank_ideal": 9.1, "energy_share": 0.7, "energy_share_ideal": 0.5,
+        "singular_values": spectrum * 0.9, "singular_values_ideal": spectrum, "coverage": np.linspace(1, 0.1, 16),
+        "drift_clients": draw.uniform(0.4, 1.6, clients),
+        "movement_norm": draw.uniform(0.5, 2, clients), "broadcast_error": draw.uniform(0, 0.6, clients),
+        "cosines": overlap * 2 - 1, "overlap_columns": overlap, "overlap_rows": overlap**2,
+        "overlap_chance": np.full((clients, clients), 0.12), "angles": np.degrees(np.arccos(overlap)),
+        "overlap_columns_global": draw.uniform(0.3, 0.9, clients), "overlap_rows_global": draw.uniform(0.3, 0.9, clients),
+        "angles_global": draw.uniform(20, 80, clients),
+    }  # fmt: skip
+    return LayerRecord(**(values | changes))  # type: ignore[arg-type]
+
+
+def make_round(index: int = 1, ranks: tuple[int, ...] = RANKS, seed: int = 0, **changes: object) -> Round:
+    draw = np.random.default_rng((seed, index))
+    clients = len(ranks)
+    values = {
+        "accuracy": 1 - 0.8 / index**0.5, "loss": 2.2 / index, "train_loss": 1.8 / index, "aggregation_error": 0.12,
+        "averaging_error": 0.1, "truncation_error": 0.05, "alignment": 0.45, "chance": 0.12, "drift": 0.8, "cosine": 0.3,
+        "effective_rank": 6.2, "energy_share": 0.7, "moved_without_learning": 0.0, "correction_ratio": 0.2, "floats_up": 50_000,
+        "floats_down": 60_000, "bytes_up": 200_000, "bytes_down": 240_000, "seconds": 0.8,
+    }  # fmt: skip
+    samples = draw.integers(20, 300, clients)
+    table = {
+        "id": np.arange(clients), "rank": np.array(ranks), "samples": samples, "weight": samples / samples.sum(),
+        "accuracy": draw.uniform(0.3, 0.8, clients), "loss": draw.uniform(0.5, 2, clients),
+        "personal_accuracy": draw.uniform(0.6, 1, clients), "train_loss": draw.uniform(0.1, 1, clients),
+        "correction_ratio": draw.uniform(0, 0.4, clients),
+    }  # fmt: skip
+    layers = {layer: make_layer(clients, draw) for layer in LAYERS}
+    return Round(index=index, **({**values, "clients": table, "layers": layers} | changes))
+
+
+def make_history(rounds: int = 5, ranks: tuple[int, ...] = RANKS, seed: int = 0) -> pd.DataFrame:
+    return pd.DataFrame([make_round(t, ranks, seed).metrics() for t in range(1, rounds + 1)])
+
+
+def store_run(
+    store: Store, experiment: Experiment | None = None, done: int = 3, status: str = "finished", error: str = ""
+) -> str:
+    """A run in the store with `done` finished rounds, as a worker would have left it."""
+    experiment = experiment or Experiment(rounds=done)
+    ranks = experiment.client_ranks
+    run_id = store.add(experiment, worker="test")
+    store.save_facts(run_id, make_facts(ranks, experiment.seed))
+    for index in range(1, done + 1):
+        assert store.save_round(run_id, make_round(index, ranks, experiment.seed, snapshot={"x": np.zeros(1)}), "test")
+    if status != "running":
+        end(store, run_id, "test", status, error)
+    return run_id

@@ -1,0 +1,113 @@
+"""Control variates against METHODS 1.1 written with lists: SCAFFOLD's option I, padded and truncated along the rank."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ilora.stages.corrections import ControlVariates, NoCorrection
+
+RANKS = [2, 4, 1, 3]
+R, D = 4, 5
+
+
+class Reference:
+    """c of rank r_max at the server, c_k of rank r_k at the clients; one A (r, D), one B (D, r) and one head (3,)."""
+
+    def __init__(self) -> None:
+        self.c = {"A": np.zeros((R, D)), "B": np.zeros((D, R)), "head": np.zeros(3)}
+        self.c_k = [{"A": np.zeros((r, D)), "B": np.zeros((D, r)), "head": np.zeros(3)} for r in RANKS]
+
+    def round(self, ids: list[int], gradients: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+        corrections = []
+        for k in ids:
+            cut = {"A": self.c["A"][: RANKS[k]], "B": self.c["B"][:, : RANKS[k]], "head": self.c["head"]}
+            corrections.append({name: cut[name] - self.c_k[k][name] for name in cut})
+        for k, new in zip(ids, gradients, strict=True):
+            change = {name: new[name] - self.c_k[k][name] for name in new}
+            self.c["A"][: RANKS[k]] += change["A"] / len(RANKS)
+            self.c["B"][:, : RANKS[k]] += change["B"] / len(RANKS)
+            self.c["head"] += change["head"] / len(RANKS)
+            self.c_k[k] = new
+        return corrections
+
+
+def pad(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    r = tensors["A"].shape[0]
+    return {
+        "A": np.pad(tensors["A"], ((0, R - r), (0, 0))),
+        "B": np.pad(tensors["B"], ((0, 0), (0, R - r))),
+        "head": tensors["head"],
+    }
+
+
+def stack(rows: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+    padded = [pad(row) for row in rows]
+    return {name: torch.tensor(np.stack([row[name] for row in padded])) for name in ("A", "B", "head")}
+
+
+def owned(ids: list[int]) -> dict[str, torch.Tensor]:
+    return stack([{"A": np.ones((RANKS[k], D)), "B": np.ones((D, RANKS[k])), "head": np.ones(3)} for k in ids])
+
+
+def constantly(gradient: Any) -> Any:
+    return lambda scale: gradient
+
+
+def test_five_rounds_with_partial_participation_and_mixed_ranks_follow_the_reference():
+    random, reference, rule = np.random.default_rng(0), Reference(), ControlVariates(len(RANKS))
+    for ids in ([0, 1, 2, 3], [1, 3], [0, 1], [2], [0, 2, 3]):
+        gradients = [
+            {"A": random.normal(size=(RANKS[k], D)), "B": random.normal(size=(D, RANKS[k])), "head": random.normal(size=3)}
+            for k in ids
+        ]
+        sent = stack(gradients)
+        got = rule.begin(ids, owned(ids), constantly(sent))
+        want = stack(reference.round(ids, gradients))
+        for name in want:
+            torch.testing.assert_close(got[name], want[name])
+            torch.testing.assert_close(rule.state[f"c/{name}"], torch.tensor(reference.c[name]))
+        kept = stack(reference.c_k)
+        for name in want:
+            torch.testing.assert_close(rule.state[f"c_k/{name}"], kept[name])
+
+
+def test_the_first_round_is_not_corrected():
+    gradient = stack([{"A": np.ones((r, D)), "B": np.ones((D, r)), "head": np.ones(3)} for r in RANKS])
+    correction = ControlVariates(4).begin([0, 1, 2, 3], owned([0, 1, 2, 3]), constantly(gradient))
+    assert not any(tensor.any() for tensor in correction.values())
+
+
+def test_with_everyone_there_the_servers_variate_is_the_mean_of_the_clients():
+    rule, random = ControlVariates(4), np.random.default_rng(1)
+    for _ in range(3):
+        gradient = stack([
+            {"A": random.normal(size=(r, D)), "B": random.normal(size=(D, r)), "head": random.normal(size=3)} for r in RANKS
+        ])  # fmt: skip
+        rule.begin([0, 1, 2, 3], owned([0, 1, 2, 3]), constantly(gradient))
+    for name in gradient:
+        torch.testing.assert_close(rule.state[f"c/{name}"], rule.state[f"c_k/{name}"].mean(0))
+
+
+@pytest.mark.parametrize("scale", ["scaffold", "official"])
+def test_the_scale_reaches_whoever_computes_the_gradient(scale):
+    asked = []
+    gradient = stack([{"A": np.ones((2, D)), "B": np.ones((D, 2)), "head": np.ones(3)}])
+
+    def compute(wanted: str) -> dict[str, torch.Tensor]:
+        asked.append(wanted)
+        return gradient
+
+    ControlVariates(1, scale).begin([0], gradient, compute)
+    assert asked == [scale]
+
+
+def test_no_correction_asks_for_no_gradient_keeps_nothing_and_sends_nothing():
+    def refuse(scale: str) -> dict[str, torch.Tensor]:
+        raise AssertionError("a gradient was computed")
+
+    none = NoCorrection(3)
+    assert none.begin([0], {}, refuse) is None
+    assert none.state == {}
+    assert (none.extra_floats, ControlVariates.extra_floats) == (0, 1)

@@ -1,0 +1,43 @@
+"""A round is scalars and arrays, and is put together again from both."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ilora.records import MOST_PAIRED, Round
+from ilora.simulate import simulate
+from tests.toy import small_tasks, toy_experiment
+
+
+@pytest.fixture(scope="module")
+def record() -> Round:
+    with small_tasks():
+        return next(simulate(toy_experiment(ranks=[2, 4, 3])))
+
+
+def test_a_round_is_rebuilt_from_its_metrics_and_arrays(record):
+    again = Round.from_parts(json.loads(json.dumps(record.metrics())), record.arrays())
+    assert again.metrics() == record.metrics()
+    assert again.arrays().keys() == record.arrays().keys()
+    for name, array in record.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[name], array)
+    assert again.layers["query"].aggregation_error == record.layers["query"].aggregation_error
+    assert isinstance(again.layers["query"].aggregation_error, float)
+    assert again.snapshot == {}
+
+
+def test_arrays_hold_numbers_only_and_metrics_plain_python(record):
+    assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fi" for array in record.arrays().values())
+    assert all(type(value) in (int, float) for value in record.metrics().values())
+
+
+def test_shapes_are_as_the_record_says(record):
+    layer = record.layers["value"]
+    assert layer.cosines.shape == layer.overlap_columns.shape == layer.overlap_rows.shape == layer.angles.shape == (3, 3)
+    assert layer.singular_values.shape == layer.coverage.shape == (4,)
+    assert layer.broadcast_error.shape == layer.drift_clients.shape == layer.overlap_columns_global.shape == (3,)
+    assert record.factors["value/start/A"].shape == (3, 4, 10)
+    assert record.factors["value/trained/B"].shape == (3, 14, 4)
+    assert record.factors["value/server/A"].shape == (4, 10)
+    assert MOST_PAIRED == 64
