@@ -10,7 +10,7 @@ from torch import Tensor
 from ilora import products
 from ilora.adapters import Factors, Stack
 from ilora.methods import resolve
-from ilora.scaling import Scaling
+from ilora.scaling import Scaling, shown
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,13 @@ class Upload:
 
 def weighted_update(stack: Stack, weights: Tensor, scaling: Scaling, offset: Stack | None) -> Factors:
     """sum_k p_k (s_k B_k A_k - offset_k) as one pair of factors, exact; weights (K,)."""
-    scales = stack.A.new_tensor([scaling(rank) for rank in stack.ranks])
-    learned = products.compact(stack.concatenate(weights.to(scales) * scales))
-    return learned if offset is None else products.difference(learned, offset.concatenate(weights))
+    scaled = stack.scale([scaling(rank) for rank in stack.ranks])
+    if offset is None:
+        return products.compact(scaled.concatenate(weights))
+    # (B - B0) A + B0 (A - A0), which is exactly zero where nobody learned anything
+    moved_B = Stack(scaled.A, scaled.B - offset.B, scaled.ranks).concatenate(weights)
+    moved_A = Stack(scaled.A - offset.A, offset.B, scaled.ranks).concatenate(weights)
+    return products.add(moved_B, moved_A)
 
 
 @dataclass(frozen=True)
@@ -138,27 +142,35 @@ def aggregate(
     """
     recipe = resolve(method, options, scaling)
     trained = _checked("factors", factors)
-    p = torch.as_tensor(weights, dtype=trained.A.dtype, device=trained.A.device)
-    if p.shape != (len(trained),) or not bool(torch.isfinite(p).all()) or bool((p < 0).any()) or abs(float(p.sum()) - 1) > 1e-4:
-        raise ValueError(f"weights are {p.tolist()}; allowed are {len(trained)} numbers from 0 to 1 that sum to 1.")
-    server_rank = max(trained.ranks) if rank is None else rank
-    if not max(trained.ranks) <= server_rank <= min(trained.B.shape[1], trained.A.shape[2]):
-        raise ValueError(
-            f"rank is {rank}; allowed is {max(trained.ranks)}, the largest of the clients, up to the layer's dimension."
-        )
-    start, offset, server_offset = trained, None, None
+    p = _checked_weights(weights, trained)
+    largest, dimension = max(trained.ranks), min(trained.B.shape[1], trained.A.shape[2])
+    server_rank = largest if rank is None else rank
+    if not isinstance(server_rank, int) or isinstance(rank, bool) or not largest <= server_rank <= dimension:
+        allowed = f"a whole number from {largest}, the largest client's, to {dimension}, the layer's dimension"
+        raise ValueError(f"rank is {shown(server_rank)}; allowed is {allowed}.")
+    start, server, offset, server_offset = trained, None, None, None
     if offsets is not None:
         start = _checked("offsets", offsets)
-        if start.ranks != trained.ranks:
+        if start.ranks != trained.ranks or start.A.shape != trained.A.shape or start.B.shape != trained.B.shape:
             raise ValueError(
-                f"offsets have ranks {list(start.ranks)}; allowed are the ranks of the factors, {list(trained.ranks)}."
+                "offsets have other shapes than the factors; allowed is the pair (A, B) that each client started from."
             )
         cut = 1.0 if recipe.options.get("residual") == "plain" else None
         offset = start.scale([cut or recipe.scaling(r) for r in start.ranks])
-        server_offset = offset[max(range(len(offset)), key=lambda k: offset.ranks[k])]
-    ideal = weighted_update(trained, p, recipe.scaling, offset)
-    levels = tuple(sorted(set(trained.ranks)))
-    upload = Upload(start, trained, p, recipe.scaling, server_rank, ideal, levels, offset=offset, server_offset=server_offset)
+        giant = max(range(len(offset)), key=lambda k: start.ranks[k])
+        server_offset, server = offset[giant], start[giant]
+    upload = Upload(
+        start=start,
+        sent=trained,
+        weights=p,
+        scaling=recipe.scaling,
+        rank=server_rank,
+        ideal=weighted_update(trained, p, recipe.scaling, offset),
+        levels=tuple(sorted(set(trained.ranks))),
+        server=server,
+        offset=offset,
+        server_offset=server_offset,
+    )
     aggregated: Aggregate = recipe.make("aggregate")(upload)
     return aggregated
 
@@ -166,11 +178,26 @@ def aggregate(
 def _checked(name: str, factors: Sequence[tuple[Tensor, Tensor]]) -> Stack:
     if not factors:
         raise ValueError(f"{name} is empty; allowed is at least one pair (A, B).")
-    d_in, d_out = factors[0][0].shape[-1], factors[0][1].shape[0]
+    d_in, d_out = (factors[0][0].shape or (0,))[-1], (factors[0][1].shape or (0,))[0]
     for k, (A, B) in enumerate(factors):
         if A.ndim != 2 or B.ndim != 2 or A.shape[0] != B.shape[1] or A.shape[0] == 0 or A.shape[1] != d_in or B.shape[0] != d_out:
-            shapes = f"A {tuple(A.shape)}, B {tuple(B.shape)}"
+            allowed = f"A (r, {d_in}) and B ({d_out}, r) with one r of 1 or more"
+            raise ValueError(f"{name}[{k}] has shapes A {tuple(A.shape)}, B {tuple(B.shape)}; allowed are {allowed}.")
+        if A.shape[0] > min(d_in, d_out):
             raise ValueError(
-                f"{name}[{k}] has shapes {shapes}; allowed are A (r, {d_in}) and B ({d_out}, r) with one r of 1 or more."
+                f"{name}[{k}] has rank {A.shape[0]}; allowed are ranks up to {min(d_in, d_out)}, the layer's dimension."
             )
+        if not (torch.isfinite(A).all() and torch.isfinite(B).all()):
+            raise ValueError(f"{name}[{k}] holds NaN or infinity; allowed are finite numbers.")
     return Stack.of(factors)
+
+
+def _checked_weights(weights: Sequence[float] | Tensor, trained: Stack) -> Tensor:
+    allowed = f"allowed are {len(trained)} numbers from 0 to 1 that sum to 1"
+    try:
+        p = torch.as_tensor(weights, dtype=trained.A.dtype, device=trained.A.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"weights are {shown(weights)}; {allowed}.") from None
+    if p.shape != (len(trained),) or not bool(torch.isfinite(p).all()) or bool((p < 0).any()) or abs(float(p.sum()) - 1) > 1e-4:
+        raise ValueError(f"weights are {shown(p.tolist())}; {allowed}.")
+    return p

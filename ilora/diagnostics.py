@@ -1,7 +1,7 @@
 """What a round did to one layer: aggregation error, alignment, drift, rank collapse. Pure functions of factors.
 
-Movements are stacks too: D_k = s_k (B'_k A'_k - B_k A_k) is the product of [A'_k; A_k] and [s_k B'_k, -s_k B_k].
-Sums and norms are taken in float64, so that small movements do not drown in their own Gram terms.
+Movements are stacks too: D_k = s_k (B'_k A'_k - B_k A_k) is the product of [A'_k; A'_k - A_k] and s_k [B'_k - B_k, B_k], which is
+exactly zero where nobody moved. Sums and norms are taken in float64, so that small movements do not drown in Gram terms.
 """
 
 from typing import NamedTuple
@@ -25,8 +25,8 @@ class Bases(NamedTuple):
 def movements(start: Stack, trained: Stack, scales: Tensor) -> Stack:
     """The local movements D_k of K clients as one stack of up to 2R slots, float64."""
     s = scales.double()[:, None, None]
-    A = torch.cat([trained.A, start.A], 1).double()
-    B = torch.cat([trained.B, -start.B], 2).double() * s
+    A, B, A0, B0 = (tensor.double() for tensor in (trained.A, trained.B, start.A, start.B))
+    A, B = torch.cat([A, A - A0], 1), torch.cat([B - B0, B0], 2) * s
     return Stack(A, B, (A.shape[1],) * len(start))
 
 

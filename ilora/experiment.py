@@ -1,13 +1,13 @@
 """Experiment: everything a user can choose, checked when it is made, and the same in Python, JSON and a URL."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from math import isfinite
 from typing import Any, get_args
 
 from ilora.methods import Recipe, resolve
+from ilora.scaling import Scaling, shown
 from ilora.tasks import TASKS, TaskCard
 
 MOST_CLIENTS = 1_000
@@ -36,6 +36,13 @@ WHOLE_NUMBERS = {
     "seed": (0, 2**31 - 1),
 }
 PRECISIONS = {"float32": "float32 throughout"}
+_CHOICES: dict[str, Collection[str]] = {
+    "skew": SKEWS,
+    "optimizer": OPTIMIZERS,
+    "engine": ENGINES,
+    "device": DEVICES,
+    "precision": PRECISIONS,
+}
 
 
 def profile_ranks(profile: str, clients: int) -> tuple[int, ...]:
@@ -77,20 +84,21 @@ class Experiment:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _allow(self.task in TASKS, "task", self.task, ", ".join(TASKS))
+        _choice("task", self.task, TASKS)
         card = TASKS[self.task]
         self._set("backbone", self.backbone or card.backbone)
         self._set("targets", tuple(_listed("targets", self.targets)) or card.targets)
         self._set("options", _options(self.options))
-        _allow(self.backbone in card.backbones, "backbone", self.backbone, ", ".join(card.backbones))
+        _choice("backbone", self.backbone, card.backbones)
         for target in self.targets:
-            _allow(target in card.linears, "targets", target, ", ".join(card.linears))
+            _choice("targets", target, card.linears)
         self._check_numbers()
         self._check_clients(card)
-        for name, allowed in (
-            ("skew", SKEWS), ("optimizer", OPTIMIZERS), ("engine", ENGINES), ("device", DEVICES), ("precision", PRECISIONS)
-        ):  # fmt: skip
-            _allow(getattr(self, name) in allowed, name, getattr(self, name), ", ".join(allowed))
+        for name, allowed in _CHOICES.items():
+            _choice(name, getattr(self, name), allowed)
+        if self.scaling is not None:
+            scaling = Scaling.parse(self.scaling)
+            self._set("scaling", str(scaling) if scaling.over else scaling.alpha)
         self.recipe  # noqa: B018  an unknown method or option is refused here
 
     def _check_numbers(self) -> None:
@@ -104,11 +112,13 @@ class Experiment:
         most = min(MOST_CLIENTS, card.train_samples)
         if self.clients is not None:
             self._set("clients", _whole("clients", self.clients, 1, most))
+        greatest = card.smallest_dimension(self.targets)
         if isinstance(self.ranks, str):
             _allow(self.ranks in RANK_PROFILES, "ranks", self.ranks, f"a list of ranks, or one of {', '.join(RANK_PROFILES)}")
             self._set("clients", self.clients or 8)
+            largest = max(self.client_ranks)
+            _allow(largest <= greatest, "ranks", self.ranks, f"a profile up to rank {greatest}, the smallest layer's dimension")
             return
-        greatest = card.smallest_dimension(self.targets)
         ranks = tuple(_whole("ranks", rank, 1, greatest) for rank in _listed("ranks", self.ranks))
         _allow(len(ranks) > 0, "ranks", [], "at least one rank")
         _allow(len(ranks) <= most, "ranks", f"a list of {len(ranks)} clients", f"at most {most} clients on task {self.task}")
@@ -131,7 +141,7 @@ class Experiment:
 
     def replace(self, **changes: Any) -> "Experiment":
         """The same experiment with some fields changed, checked anew."""
-        if "ranks" in changes and "clients" not in changes:
+        if "clients" not in changes and not isinstance(changes.get("ranks", self.ranks), str):
             changes["clients"] = None
         return replace(self, **changes)
 
@@ -182,18 +192,23 @@ class Experiment:
 
 def _allow(condition: bool, name: str, value: Any, allowed: str) -> None:
     if not condition:
-        raise ValueError(f"{name} is {value!r}; allowed: {allowed}.")
+        raise ValueError(f"{name} is {shown(value)}; allowed: {allowed}.")
+
+
+def _choice(name: str, value: Any, allowed: Collection[str]) -> None:
+    _allow(isinstance(value, str) and value in allowed, name, value, ", ".join(allowed))
 
 
 def _number(name: str, value: Any, least: float, greatest: float) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and least <= value <= greatest
+    # the range comes first: it refuses NaN and integers too large for a float
+    good = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= greatest
     _allow(good, name, value, f"a number from {least:g} to {greatest:g}")
     return float(value)
 
 
 def _whole(name: str, value: Any, least: int, greatest: int) -> int:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value == int(value)
-    _allow(good and least <= value <= greatest, name, value, f"a whole number from {least} to {greatest}")
+    good = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= greatest and value == int(value)
+    _allow(good, name, value, f"a whole number from {least} to {greatest}")
     return int(value)
 
 
@@ -223,7 +238,7 @@ def _from_text(name: str, kind: Any, text: str) -> Any:
     if name == "options":
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     if name == "targets":
         return [part.strip() for part in text.split(",")]

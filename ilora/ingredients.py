@@ -7,8 +7,9 @@ and imported when a round needs it, so that the app can list, explain and check 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from math import isfinite
 from typing import Any
+
+from ilora.scaling import shown
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,11 @@ class Option:
         """Return `value` if it is allowed; ValueError naming the option otherwise."""
         if self.values:
             if not any(value == allowed and type(value) is type(allowed) for allowed in self.values):
-                raise ValueError(f"option {name} is {value!r}; allowed are {', '.join(map(repr, self.values))}.")
+                raise ValueError(f"option {name} is {shown(value)}; allowed are {', '.join(map(repr, self.values))}.")
             return value
         least, greatest = (-float("inf") if self.least is None else self.least, self.greatest or float("inf"))
-        number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-        if not number or not least <= value <= greatest:
-            raise ValueError(f"option {name} is {value!r}; allowed are numbers from {least:g} to {greatest:g}.")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= greatest:
+            raise ValueError(f"option {name} is {shown(value)}; allowed are numbers from {least:g} to {greatest:g}.")
         return float(value) if isinstance(self.default, float) else int(value)
 
 

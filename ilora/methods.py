@@ -8,7 +8,7 @@ from typing import Any
 from ilora.ingredients import INGREDIENTS, STAGES, Ingredient, Option
 from ilora.method import PROVENANCE, Method
 from ilora.recipes import federated_lora
-from ilora.scaling import Scaling
+from ilora.scaling import Scaling, shown
 
 __all__ = ["METHODS", "PROVENANCE", "Method", "Recipe", "options_of", "register_method", "resolve"]
 
@@ -51,27 +51,26 @@ def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None
     An option is `mode`, the name of a stage (it swaps that stage's ingredient) or an option of one of the ingredients.
     ValueError names whatever is unknown or not allowed.
     """
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; allowed are {', '.join(METHODS)}.")
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method is {shown(method)}; allowed are {', '.join(METHODS)}.")
     chosen = METHODS[method]
     mode = options.get("mode", next(iter(chosen.modes), ""))
-    if "mode" in options and mode not in chosen.modes:
+    if "mode" in options and (not isinstance(mode, str) or mode not in chosen.modes):
         allowed = f"allowed are {', '.join(chosen.modes)}" if chosen.modes else "this method has no modes"
-        raise ValueError(f"option mode of method {method} is {mode!r}; {allowed}.")
+        raise ValueError(f"option mode of method {method} is {shown(mode)}; {allowed}.")
     settings = {**chosen.options, **chosen.modes.get(mode, {}), **options}
     settings.pop("mode", None)
     own_scaling = settings.pop("scaling", 1.0)
     ingredients = {stage: settings.pop(stage, key) for stage, key in chosen.ingredients.items()}
     for stage, key in ingredients.items():
-        if key not in INGREDIENTS[stage]:
-            raise ValueError(f"option {stage} is {key!r}; allowed are {', '.join(INGREDIENTS[stage])}.")
+        if not isinstance(key, str) or key not in INGREDIENTS[stage]:
+            raise ValueError(f"option {stage} is {shown(key)}; allowed are {', '.join(INGREDIENTS[stage])}.")
     known = options_of(ingredients)
     values = {name: known[name].check(name, settings[name]) if name in settings else known[name].default for name in known}
+    own = ["mode"] if chosen.modes else []
     for name in options:
         if name != "mode" and name not in known and name not in STAGES:
-            raise ValueError(
-                f"option {name!r} is unknown to method {method}; allowed are {', '.join(['mode', *STAGES, *known])}."
-            )
+            raise ValueError(f"option {name!r} is unknown to method {method}; allowed are {', '.join([*own, *STAGES, *known])}.")
     return Recipe(ingredients, values, Scaling.parse(own_scaling if scaling is None else scaling))
 
 

@@ -12,7 +12,7 @@ from ilora.randomness import numpy_generator, torch_generator
 
 def participants(clients: int, participation: float, seed: int, index: int) -> list[int]:
     """The clients of a round, ascending: a fraction of all, at least one, drawn without replacement."""
-    count = max(1, round(participation * clients))
+    count = max(1, int(participation * clients + 0.5))
     return sorted(numpy_generator(seed, "participation", index).choice(clients, count, replace=False).tolist())
 
 

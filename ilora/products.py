@@ -57,7 +57,7 @@ def qr(X: Factors, rank: int) -> Factors:
     and zero rows of R, as the dense QR has them, so that they can still learn.
     """
     padded = X.pad(rank)
-    if not is_thin(padded):
+    if not is_thin(X):
         Q, R = torch.linalg.qr(X.product())
     else:
         Q_b, R_b = torch.linalg.qr(padded.B)
@@ -70,7 +70,7 @@ def qr(X: Factors, rank: int) -> Factors:
 def pivoted_qr(X: Factors, rank: int) -> Factors:
     """B A = Q R P^T, the columns that carry most first: Q as B, R P^T as A, with at least `rank` slots."""
     padded = X.pad(rank)
-    if not is_thin(padded):
+    if not is_thin(X):
         Q_b, core = None, X.product()
     else:
         Q_b, R_b = torch.linalg.qr(padded.B)
@@ -90,12 +90,16 @@ def _pivots(core: Tensor) -> Tensor:
 
 
 def svd(X: Factors, rank: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """U (d_out, m), S (m,), V (d_in, m) of B A with m >= `rank` where the matrix allows, through two thin QRs and a small SVD."""
-    padded = X.pad(rank)
-    if not is_thin(padded):
+    """U (d_out, m), S (m,), V (d_in, m) of B A with m >= `rank` where the matrix allows, empty slots orthonormal and zero."""
+    return raw_svd(X.pad(rank) if is_thin(X) else X)
+
+
+def raw_svd(X: Factors) -> tuple[Tensor, Tensor, Tensor]:
+    """U, S, V of B A through two thin QRs and a small SVD, or of the dense matrix where the factors are no thinner."""
+    if not is_thin(X):
         U, S, Vh = torch.linalg.svd(X.product(), full_matrices=False)
         return U, S, Vh.T
-    Q_b, R_b = torch.linalg.qr(padded.B)
-    Q_a, R_a = torch.linalg.qr(padded.A.T)
+    Q_b, R_b = torch.linalg.qr(X.B)
+    Q_a, R_a = torch.linalg.qr(X.A.T)
     U, S, Vh = torch.linalg.svd(R_b @ R_a.T)
     return Q_b @ U, S, Q_a @ Vh.T

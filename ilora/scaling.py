@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from math import isfinite, sqrt
+from typing import Any
 
 _ALPHA_OVER_RANK = re.compile(r"\s*([0-9.eE+-]+)\s*/\s*(r|sqrt\(r\))\s*")
 
@@ -28,9 +29,20 @@ class Scaling:
         match = _ALPHA_OVER_RANK.fullmatch(value) if isinstance(value, str) else None
         number, over = (match[1], match[2]) if match else (value, "")
         try:
-            alpha = float(number)
-        except (TypeError, ValueError):
+            alpha = float("nan") if isinstance(number, bool) else float(number)
+        except (TypeError, ValueError, OverflowError):
             alpha = float("nan")
         if not isfinite(alpha) or alpha <= 0:
-            raise ValueError(f"scaling is {value!r}; allowed are a positive number, 'alpha/r' or 'alpha/sqrt(r)', as in '16/r'.")
+            raise ValueError(
+                f"scaling is {shown(value)}; allowed are a positive number, 'alpha/r' or 'alpha/sqrt(r)', as in '16/r'."
+            )
         return cls(alpha, over)
+
+
+def shown(value: Any) -> str:
+    """A wrong value as an error message shows it, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer or a nesting that Python itself refuses to print
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ilora import products
-from ilora.adapters import Stack
+from ilora.adapters import Factors, Stack
 from ilora.aggregation import Aggregate, Upload, weighted_update
 from ilora.engines import make_engine
 from ilora.evaluation import ClientScores, score_clients, score_server
@@ -246,12 +246,17 @@ class Simulation:
             d_out, d_in = self.setting.shapes[name]
             sent = int(shared.send_A.sum()) * d_in + int(shared.send_B.sum()) * d_out
             up += sent
-            down += outcome.aggregate.bank.rank * (d_in + d_out) * len(turn.ids) if outcome.aggregate.merge else sent
+            down += numbers_of(outcome.aggregate.bank) * len(turn.ids) if outcome.aggregate.merge else sent
         factor = 1 + getattr(self.stages["correction"], "extra_floats", 0)
         return up * factor, down * factor
 
     def _floats(self, values: list[float] | list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)
+
+
+def numbers_of(update: Factors) -> int:
+    """How many numbers it takes to send an update: its factors, or the dense matrix where they are no thinner."""
+    return update.A.numel() + update.B.numel() if products.is_thin(update) else len(update.B) * update.A.shape[1]
 
 
 def pick_device(wish: str) -> str:

@@ -179,7 +179,7 @@ class VectorisedEngine:
         """How many clients fit the memory budget, from the bytes that one client's step keeps for its backward pass."""
         if not self.bytes_per_row:
             self.bytes_per_row = self._measure(work)
-        return max(1, int(self.memory_budget // max(1, self.bytes_per_row * batch)))
+        return max(1, min(len(work.batches), int(self.memory_budget // max(1, self.bytes_per_row * batch))))
 
     def _measure(self, work: LocalWork) -> int:
         saved: dict[int, int] = {}

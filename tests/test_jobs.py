@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ilora import Experiment, claims, jobs, worker
-from ilora.simulate import Simulation
+from ilora.simulation import Simulation
 from ilora.store import Run, Store
 from ilora.worker import Training, default_threads
 

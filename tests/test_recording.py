@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ilora.scaling import Scaling
-from ilora.simulate import Simulation
+from ilora.simulation import Simulation
 from tests.toy import LAYERS, dense_qr, length, small_tasks, toy_experiment, toy_weight, updates
 
 METHODS = {
@@ -102,7 +102,7 @@ def overlaps(kept, moves):
 
 def broadcasts(simulation, kept, layer, G, name, s):
     """What each client would stand at after the next broadcast, against G."""
-    parameters, base, _ = simulation.broadcast([0, 1, 2, 3], simulation.index + 1)
+    parameters, base = simulation.broadcast([0, 1, 2, 3], simulation.index + 1)
     for k, r in enumerate(RANKS):
         A, B = (parameters[f"{layer}.{f}"][k].double().numpy() for f in "AB")
         W = s(r) * B @ A

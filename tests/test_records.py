@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ilora.records import MOST_PAIRED, Round
-from ilora.simulate import simulate
+from ilora.running import simulate
 from tests.toy import small_tasks, toy_experiment
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ilora import simulate as simulation_module
+from ilora import simulation as simulation_module
 from ilora.experiment import Experiment
-from ilora.simulate import Simulation
+from ilora.simulation import Simulation
 from ilora.tasks import TASKS, load_task
 from ilora.tasks.base import Backbone, Data, Task
 from ilora.tasks.catalogue import TaskCard
@@ -113,7 +113,7 @@ def length(matrix: Any) -> float:
 
 def updates(simulation: Simulation) -> dict[str, Any]:
     """The update G that the server holds in every layer, in float64, from what it would broadcast to itself."""
-    parameters, base = simulation._server()
+    parameters, base = simulation.server()
     s = float(base.scales[0])
     result = {}
     for name in simulation.layers:
@@ -126,7 +126,7 @@ def updates(simulation: Simulation) -> dict[str, Any]:
 
 def server_logits(simulation: Simulation) -> Any:
     """What the server's model answers on the test set."""
-    parameters, base = simulation._server()
+    parameters, base = simulation.server()
     return simulation.engine.logits(parameters, base, simulation.test)[0].double().numpy()
 
 

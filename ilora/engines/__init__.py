@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ilora.stacked import Base, Parameters, StackedModel
 from ilora.tasks.base import Data
 from ilora.training import LocalWork, OnStep, Trained, VectorisedEngine
 
-CPU_BUDGET = 512 * 2**20  # bytes of activations alive at once
+CPU_BUDGET = 512 * 2**20  # bytes of activations alive at once; a larger chunk is no faster on a CPU
+CUDA_SHARE = 0.5  # of the card's memory
 
 
 class Engine(Protocol):
@@ -34,4 +36,9 @@ def make_engine(kind: str, model: nn.Module, linears: Mapping[str, nn.Linear], h
         from ilora.engines.sequential import SequentialEngine
 
         return SequentialEngine(model, tuple(linears), head, data)
-    return VectorisedEngine(StackedModel(model, linears, head), data, CPU_BUDGET)
+    return VectorisedEngine(StackedModel(model, linears, head), data, memory_budget(data.labels.device))
+
+
+def memory_budget(device: torch.device) -> int:
+    """Bytes of activations that may be alive at once; a share of the whole card, so that chunks do not depend on its load."""
+    return int(CUDA_SHARE * torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else CPU_BUDGET

@@ -27,9 +27,14 @@ def slot_average(stacked: Tensor, share: Tensor, slot_dim: int) -> Tensor:
 def mean(upload: Upload) -> Aggregate:
     """A = sum_k p_k pad(A_k), B = sum_k p_k pad(B_k) (FedIT, arXiv:2305.05644, zero-padded for mixed ranks).
 
-    Its product misses the ideal update by sum_k p_k (B_k - B)(A_k - A). A factor that nobody sends stays the server's.
+    Its product misses the ideal update by sum_k p_k (B_k - B)(A_k - A). A factor that nobody sends stays the server's. Where
+    the start was cut out of the base, changes are averaged: zeros would dilute a product that the base lacks (ours).
     """
     p, (send_A, send_B) = upload.weights[:, None], upload.sent_slots()
+    if upload.offset is not None:
+        A = upload.own().A + slot_average(upload.sent.A - upload.start.A, p * send_A, 0)
+        B = upload.own().B + slot_average(upload.sent.B - upload.start.B, p * send_B, 1)
+        return factor_bank(upload, Factors(A, B))
     A = slot_average(upload.sent.A, p * send_A, 0) if send_A.any() else upload.own().A
     B = slot_average(upload.sent.B, p * send_B, 1) if send_B.any() else upload.own().B
     return factor_bank(upload, Factors(A, B))

@@ -59,7 +59,8 @@ def qr_residual(
     B, A = (Q * sign)[:, :rank], (R * sign[:, None])[:rank]
     if rescale:
         tau = 1e-4 * sqrt(weight.numel())
-        kappa = sqrt(tau / float(torch.linalg.matrix_norm(B @ A)))
+        size = float(torch.linalg.matrix_norm(B @ A))
+        kappa = sqrt(tau / size) if size > 0 else 1.0
         B, A = kappa * B, kappa * A
     factors = Factors(A, B)
     return Start(factors, factors.times(scaling(rank) if residual == "scaled" else 1.0))

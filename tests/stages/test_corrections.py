@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ilora.stages.corrections import ControlVariates, NoCorrection
+from ilora.scaling import Scaling
+from ilora.stages.corrections import ControlVariates, none
+from ilora.turn import Setting
 
 RANKS = [2, 4, 1, 3]
 R, D = 4, 5
@@ -51,19 +53,34 @@ def owned(ids: list[int]) -> dict[str, torch.Tensor]:
     return stack([{"A": np.ones((RANKS[k], D)), "B": np.ones((D, RANKS[k])), "head": np.ones(3)} for k in ids])
 
 
-def constantly(gradient: Any) -> Any:
-    return lambda scale: gradient
+class FakeTurn:
+    """What control variates look at: who takes part, what they own, and their gradients."""
+
+    def __init__(self, ids: list[int], gradient: dict[str, torch.Tensor]) -> None:
+        self.ids, self._gradient, self.asked = ids, gradient, []
+        self.owned = None
+
+    def spread(self, A: Any, B: Any) -> dict[str, torch.Tensor]:
+        return owned(self.ids)
+
+    def gradient(self, scale: str) -> dict[str, torch.Tensor]:
+        self.asked.append(scale)
+        return self._gradient
+
+
+def made(clients: int, scale: str = "scaffold") -> ControlVariates:
+    return ControlVariates(Setting(0, (4,) * clients, (10,) * clients, Scaling(1.0), {}, 1, 4, 0.01, "cpu"), scale)
 
 
 def test_five_rounds_with_partial_participation_and_mixed_ranks_follow_the_reference():
-    random, reference, rule = np.random.default_rng(0), Reference(), ControlVariates(len(RANKS))
+    random, reference, rule = np.random.default_rng(0), Reference(), made(len(RANKS))
     for ids in ([0, 1, 2, 3], [1, 3], [0, 1], [2], [0, 2, 3]):
         gradients = [
             {"A": random.normal(size=(RANKS[k], D)), "B": random.normal(size=(D, RANKS[k])), "head": random.normal(size=3)}
             for k in ids
         ]
         sent = stack(gradients)
-        got = rule.begin(ids, owned(ids), constantly(sent))
+        got = rule(FakeTurn(ids, sent))
         want = stack(reference.round(ids, gradients))
         for name in want:
             torch.testing.assert_close(got[name], want[name])
@@ -75,39 +92,31 @@ def test_five_rounds_with_partial_participation_and_mixed_ranks_follow_the_refer
 
 def test_the_first_round_is_not_corrected():
     gradient = stack([{"A": np.ones((r, D)), "B": np.ones((D, r)), "head": np.ones(3)} for r in RANKS])
-    correction = ControlVariates(4).begin([0, 1, 2, 3], owned([0, 1, 2, 3]), constantly(gradient))
+    correction = made(4)(FakeTurn([0, 1, 2, 3], gradient))
     assert not any(tensor.any() for tensor in correction.values())
 
 
 def test_with_everyone_there_the_servers_variate_is_the_mean_of_the_clients():
-    rule, random = ControlVariates(4), np.random.default_rng(1)
+    rule, random = made(4), np.random.default_rng(1)
     for _ in range(3):
         gradient = stack([
             {"A": random.normal(size=(r, D)), "B": random.normal(size=(D, r)), "head": random.normal(size=3)} for r in RANKS
         ])  # fmt: skip
-        rule.begin([0, 1, 2, 3], owned([0, 1, 2, 3]), constantly(gradient))
+        rule(FakeTurn([0, 1, 2, 3], gradient))
     for name in gradient:
         torch.testing.assert_close(rule.state[f"c/{name}"], rule.state[f"c_k/{name}"].mean(0))
 
 
 @pytest.mark.parametrize("scale", ["scaffold", "official"])
 def test_the_scale_reaches_whoever_computes_the_gradient(scale):
-    asked = []
-    gradient = stack([{"A": np.ones((2, D)), "B": np.ones((D, 2)), "head": np.ones(3)}])
-
-    def compute(wanted: str) -> dict[str, torch.Tensor]:
-        asked.append(wanted)
-        return gradient
-
-    ControlVariates(1, scale).begin([0], gradient, compute)
-    assert asked == [scale]
+    turn = FakeTurn([0], stack([{"A": np.ones((2, D)), "B": np.ones((D, 2)), "head": np.ones(3)}]))
+    made(1, scale)(turn)
+    assert turn.asked == [scale]
 
 
-def test_no_correction_asks_for_no_gradient_keeps_nothing_and_sends_nothing():
-    def refuse(scale: str) -> dict[str, torch.Tensor]:
-        raise AssertionError("a gradient was computed")
-
-    none = NoCorrection(3)
-    assert none.begin([0], {}, refuse) is None
-    assert none.state == {}
-    assert (none.extra_floats, ControlVariates.extra_floats) == (0, 1)
+def test_no_correction_asks_for_no_gradient_and_sends_nothing():
+    turn = FakeTurn([0], {})
+    assert none(turn) is None
+    assert turn.asked == []
+    assert not hasattr(none, "extra_floats")
+    assert ControlVariates.extra_floats == 1

@@ -12,8 +12,9 @@ from ilora.experiment import Experiment
 from ilora.partition import partition
 from ilora.plan import batch_plan, fresh_head, participants
 from ilora.randomness import numpy_generator
+from ilora.running import run, simulate
 from ilora.scaling import Scaling
-from ilora.simulate import Simulation, pick_device, run, simulate
+from ilora.simulation import Simulation, pick_device
 from ilora.stages.initialise import Place, fresh, random
 from tests.toy import (
     LAYERS,
@@ -329,7 +330,7 @@ def test_four_rounds_of_mixed_ranks_and_partial_participation_are_the_papers_in_
         for name, c in reference.c.items():
             key = f"c/{name}" if name in [f"{n}.{f}" for n in LAYERS for f in "AB"] else f"c/head.{name}"
             if ilora_mode:
-                np.testing.assert_allclose(simulation.correction.state[key].numpy(), c.numpy(), atol=1e-4, err_msg=key)
+                np.testing.assert_allclose(simulation.stages["correction"].state[key].numpy(), c.numpy(), atol=1e-4, err_msg=key)
 
 
 # Sameness, resumption, edges ----------------------------------------------------------------------------------------------------
@@ -433,7 +434,7 @@ def test_those_who_do_not_take_part_change_nothing_but_the_server():
     simulation = Simulation(toy_experiment(ranks=[2, 4, 6, 1], participation=0.5))
     absent = sorted(set(range(4)) - set(simulation.next_round().clients["id"].tolist()))
     assert len(absent) == 2
-    for name, state in simulation.correction.state.items():
+    for name, state in simulation.stages["correction"].state.items():
         if name.startswith("c_k/"):
             assert not state[absent].any()
 
