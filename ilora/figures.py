@@ -86,21 +86,13 @@ def error_split(history: pd.DataFrame, at: int | None = None, rounds: int | None
     figure = _figure("% of the ideal update")
     parts = (("averaging_error", "averaging", VERMILION), ("truncation_error", "cutting the rank", SKY))
     for column, name, colour in parts:
-        figure.add_bar(
-            x=history["index"],
-            y=100 * history[column],
-            name=name,
-            marker_color=colour,
-            hovertemplate=f"%{{y:.2f}} %<extra>{name}</extra>",
-        )
+        figure.add_bar(x=history["index"], y=100 * history[column], name=name, marker_color=colour, hovertemplate=f"%{{y:.2f}} %<extra>{name}</extra>")
     figure.add_scatter(
         x=history["index"], y=100 * history["aggregation_error"], name="whole error", mode="lines+markers", line={"color": GREY, "width": 1.5},
         marker={"size": 6}, hovertemplate="%{y:.2f} %<extra>whole error</extra>",
     )  # fmt: skip
     figure.update_layout(barmode="group", bargap=0.25)
-    figure.update_yaxes(
-        rangemode="tozero", range=_at_least(history, ["averaging_error", "truncation_error", "aggregation_error"])
-    )
+    figure.update_yaxes(rangemode="tozero", range=_at_least(history, ["averaging_error", "truncation_error", "aggregation_error"]))
     return _mark(_rounds_axis(figure, rounds), at)
 
 
@@ -111,14 +103,7 @@ def error_by_layer(record: Round) -> go.Figure:
     labels = [names[layer] for layer in record.layers]
     for field, name, colour in (("averaging_error", "averaging", VERMILION), ("truncation_error", "cutting the rank", SKY)):
         values = [100 * getattr(found, field) for found in record.layers.values()]
-        figure.add_bar(
-            x=values,
-            y=labels,
-            name=name,
-            orientation="h",
-            marker_color=colour,
-            hovertemplate=f"%{{x:.2f}} %<extra>{name}</extra>",
-        )
+        figure.add_bar(x=values, y=labels, name=name, orientation="h", marker_color=colour, hovertemplate=f"%{{x:.2f}} %<extra>{name}</extra>")
     whole = [100 * found.relative_error for found in record.layers.values()]
     figure.add_scatter(
         x=whole, y=labels, name="whole error", mode="markers", marker={"color": GREY, "symbol": "line-ns-open", "size": 12, "line": {"width": 3}},
@@ -167,9 +152,7 @@ def angles(record: Round, layer: str) -> go.Figure:
         x=found.angles_global, y=labels, mode="markers", name="to the ideal movement",
         marker={"color": VERMILION, "size": 11, "symbol": "diamond"}, hovertemplate="%{x:.0f}° to the ideal movement<extra>%{y}</extra>",
     )  # fmt: skip
-    figure.update_xaxes(
-        title="mean principal angle, degrees", range=[-2, 92], tickvals=[0, 30, 60, 90], ticktext=["0°", "30°", "60°", "90°"]
-    )
+    figure.update_xaxes(title="mean principal angle, degrees", range=[-2, 92], tickvals=[0, 30, 60, 90], ticktext=["0°", "30°", "60°", "90°"])
     figure.update_yaxes(autorange="reversed")
     return figure
 
@@ -177,13 +160,7 @@ def angles(record: Round, layer: str) -> go.Figure:
 def drift(record: Round, layer: str) -> go.Figure:
     """How far each client's movement lies from the mean movement, one bar per client."""
     found = record.layers[layer]
-    return _client_bars(
-        record,
-        found.drift_clients,
-        "times the mean movement",
-        "%{y:.2f} times the mean movement<br>own movement: %{customdata:.3f}",
-        found.movement_norm,
-    )
+    return _client_bars(record, found.drift_clients, "times the mean movement", "%{y:.2f} times the mean movement<br>own movement: %{customdata:.3f}", found.movement_norm)
 
 
 def clients_accuracy(record: Round) -> go.Figure:
@@ -208,15 +185,11 @@ def holdings(facts: RunFacts) -> go.Figure:
     labels = [client_name(k, rank) for k, rank in enumerate(facts.ranks)]
     figure = _figure("", height=max(TALL, 60 + 24 * min(len(labels), MOST_BUBBLES)))
     if len(labels) > MOST_BUBBLES:
-        figure.add_heatmap(
-            z=counts, x=list(facts.classes), y=labels, hovertemplate="%{y}: %{z} samples of class %{x}<extra></extra>"
-        )
+        figure.add_heatmap(z=counts, x=list(facts.classes), y=labels, hovertemplate="%{y}: %{z} samples of class %{x}<extra></extra>")
     else:
         colours = rank_colours(facts.ranks)
         for rank, colour in colours.items():
-            points = [
-                (k, c) for k, held in enumerate(facts.ranks) if held == rank for c in range(len(facts.classes)) if counts[k, c]
-            ]
+            points = [(k, c) for k, held in enumerate(facts.ranks) if held == rank for c in range(len(facts.classes)) if counts[k, c]]
             figure.add_scatter(
                 x=[facts.classes[c] for _, c in points], y=[labels[k] for k, _ in points], mode="markers", name=f"rank {rank}",
                 customdata=[counts[k, c] for k, c in points], hovertemplate="%{customdata} samples of class %{x}<extra>%{y}</extra>",
@@ -254,12 +227,7 @@ def spectrum(record: Round, layer: str) -> go.Figure:
             marker={"symbol": symbol}, hovertemplate="%{y:.3g}<extra>" + name + "</extra>",
         )  # fmt: skip
     smallest = int(np.min(record.clients["rank"]))
-    figure.add_vline(
-        x=smallest + 0.5,
-        line={"color": FAINT, "width": 1.5, "dash": "dash"},
-        annotation_text=f"smallest rank {smallest}",
-        annotation_position="top right",
-    )
+    figure.add_vline(x=smallest + 0.5, line={"color": FAINT, "width": 1.5, "dash": "dash"}, annotation_text=f"smallest rank {smallest}", annotation_position="top right")
     figure.update_xaxes(title="direction, strongest first", range=[0.5, len(slots) + 0.5])
     return figure
 
@@ -277,13 +245,7 @@ def participation(record: Round, facts: RunFacts) -> go.Figure:
             marker={"color": colour, "opacity": [1.0 if k in present else 0.25 for k in chosen], "line": {"width": 0}},
             hovertemplate="rank %{y}, %{customdata} samples<extra>%{x}</extra>",
         )  # fmt: skip
-    figure.update_xaxes(
-        type="category",
-        categoryorder="array",
-        categoryarray=labels,
-        **_ticks(labels, [label.split()[-1] for label in labels]),
-        title="client",
-    )
+    figure.update_xaxes(type="category", categoryorder="array", categoryarray=labels, **_ticks(labels, [label.split()[-1] for label in labels]), title="client")
     return figure
 
 
@@ -388,10 +350,5 @@ def _square(figure: go.Figure, labels: list[str]) -> go.Figure:
     """Clients on both axes: full names on the rows, numbers and ranks on the columns."""
     short = [label.removeprefix("client ").replace(" (rank ", "<br>r ").rstrip(")") for label in labels]
     figure.update_xaxes(type="category", showgrid=False, **_ticks(labels, short, most=16))
-    figure.update_yaxes(
-        type="category",
-        showgrid=False,
-        autorange="reversed",
-        **_ticks(labels, [label.replace("client ", "").replace("rank", "r") for label in labels], most=24),
-    )
+    figure.update_yaxes(type="category", showgrid=False, autorange="reversed", **_ticks(labels, [label.replace("client ", "").replace("rank", "r") for label in labels], most=24))
     return figure

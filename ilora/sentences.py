@@ -7,7 +7,7 @@ from math import isfinite
 import numpy as np
 import pandas as pd
 
-from ilora.records import Round, RunFacts
+from ilora.records import LayerRecord, Round, RunFacts
 
 NOTHING = 5e-5  # a relative error below this is shown as nothing: float32 rounding
 
@@ -33,16 +33,9 @@ class Measure:
 MEASURES: dict[str, Measure] = {
     "accuracy": Measure("Test accuracy", "Share of the test samples that the server's model gets right.", "%", 100, 1, "higher"),
     "loss": Measure("Test loss", "Mean cross-entropy of the server's model on the test samples.", better="lower"),
-    "train_loss": Measure(
-        "Training loss", "Mean cross-entropy during local training, over all clients of the round.", better="lower"
-    ),
+    "train_loss": Measure("Training loss", "Mean cross-entropy during local training, over all clients of the round.", better="lower"),
     "aggregation_error": Measure(
-        "Aggregation error",
-        "What the server's rule lost, as a share of the ideal update, the average of the clients' models.",
-        "%",
-        100,
-        1,
-        "lower",
+        "Aggregation error", "What the server's rule lost, as a share of the ideal update, the average of the clients' models.", "%", 100, 1, "lower"
     ),
     "alignment": Measure("Subspace alignment", "How much the clients' updates share their directions: 1 all of them, 0 none."),
     "drift": Measure("Client drift", "How far the clients' movements lie from their mean, relative to the mean's own length."),
@@ -91,11 +84,7 @@ def accuracy(history: pd.DataFrame, at: int | None = None, classes: int = 0) -> 
     text = f"After round {int(row['index'])} the server's model gets {MEASURES['accuracy'].show(row['accuracy'])} of the test samples right"
     if before is not None:
         points = 100 * (row["accuracy"] - before["accuracy"])
-        text += (
-            ", as in the round before"
-            if abs(points) < 0.05
-            else f", {abs(points):.1f} points {'more' if points > 0 else 'less'} than a round earlier"
-        )
+        text += ", as in the round before" if abs(points) < 0.05 else f", {abs(points):.1f} points {'more' if points > 0 else 'less'} than a round earlier"
     return text + (f"; guessing would get {100 / classes:.0f} %." if classes else ".")
 
 
@@ -250,9 +239,7 @@ def compare(measure: str, histories: dict[str, pd.DataFrame]) -> str:
     words = MEASURES[measure]
     common = min((int(history["index"].max()) for history in histories.values() if len(history)), default=0)
     values = {
-        name: float(with_totals(history).loc[history["index"] == common, measure].iloc[0])
-        for name, history in histories.items()
-        if len(history)
+        name: float(with_totals(history).loc[history["index"] == common, measure].iloc[0]) for name, history in histories.items() if len(history)
     }
     values = {name: value for name, value in values.items() if isfinite(value)}
     if not values:
@@ -260,9 +247,7 @@ def compare(measure: str, histories: dict[str, pd.DataFrame]) -> str:
     order = sorted(values, key=lambda name: values[name], reverse=words.better != "lower")
     first, last = order[0], order[-1]
     if len(order) == 1 or words.show(values[first]) == words.show(values[last]):
-        return (
-            f"After round {common}: {words.title.lower()} {words.show(values[first])} for {'all' if len(order) > 1 else first}."
-        )
+        return f"After round {common}: {words.title.lower()} {words.show(values[first])} for {'all' if len(order) > 1 else first}."
     label = {"higher": "best", "lower": "lowest"}.get(words.better, "highest")
     other = "highest" if label == "lowest" else "lowest"
     return f"After round {common}, {words.title.lower()} is {label} with {first}, {words.show(values[first])}, and {other} with {last}, {words.show(values[last])}."
@@ -289,13 +274,7 @@ def _client(record: Round, position: int) -> str:
 def _share(value: float) -> str:
     if not isfinite(value):
         return "an unknown share"
-    return (
-        "nothing"
-        if value < NOTHING
-        else f"{100 * value:.{0 if value >= 0.095 else 1}f} %"
-        if value >= 0.0005
-        else "less than 0.1 %"
-    )
+    return "nothing" if value < NOTHING else f"{100 * value:.{0 if value >= 0.095 else 1}f} %" if value >= 0.0005 else "less than 0.1 %"
 
 
 def _change(words: Measure, difference: float) -> str:
