@@ -1,56 +1,15 @@
 """What a record says in plain words: one sentence for each figure, which is also its text alternative. No screen, no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
 import pandas as pd
 
-from ilora.records import LayerRecord, Round, RunFacts
+from ilora.measures import MEASURES, Measure, with_totals
+from ilora.records import Round, RunFacts
 
 NOTHING = 5e-5  # a relative error below this is shown as nothing: float32 rounding
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A scalar of a round as people read it: its name, its unit, how many decimals, and which way is better."""
-
-    title: str
-    about: str
-    unit: str = ""
-    scale: float = 1.0
-    digits: int = 2
-    better: str = ""  # "higher", "lower", or neither
-
-    def show(self, value: float) -> str:
-        """The value with its unit."""
-        if not isfinite(value):
-            return "not defined"
-        return f"{value * self.scale:,.{self.digits}f}{' ' + self.unit if self.unit else ''}"
-
-
-MEASURES: dict[str, Measure] = {
-    "accuracy": Measure("Test accuracy", "Share of the test samples that the server's model gets right.", "%", 100, 1, "higher"),
-    "loss": Measure("Test loss", "Mean cross-entropy of the server's model on the test samples.", better="lower"),
-    "train_loss": Measure("Training loss", "Mean cross-entropy during local training, over all clients of the round.", better="lower"),
-    "aggregation_error": Measure(
-        "Aggregation error", "What the server's rule lost, as a share of the ideal update, the average of the clients' models.", "%", 100, 1, "lower"
-    ),
-    "alignment": Measure("Subspace alignment", "How much the clients' updates share their directions: 1 all of them, 0 none."),
-    "drift": Measure("Client drift", "How far the clients' movements lie from their mean, relative to the mean's own length."),
-    "cosine": Measure("Cosine between clients", "1: all move the same way. 0: at right angles. -1: against each other."),
-    "effective_rank": Measure("Effective rank", "How many directions the server's update really uses.", digits=1),
-    "energy_share": Measure("Energy share", "Share of the server's update that the smallest rank can hold.", "%", 100, 0),
-    "megabytes_up": Measure("Sent up", "Everything that the clients have sent to the server so far.", "MB", 1, 2, "lower"),
-    "megabytes_down": Measure("Sent down", "Everything that the server has sent to the clients so far.", "MB", 1, 2, "lower"),
-    "seconds": Measure("Time per round", "Wall-clock time of the round, training and diagnostics.", "s", better="lower"),
-}
-
-
-def with_totals(history: pd.DataFrame) -> pd.DataFrame:
-    """The history with the running totals of what was sent, in megabytes."""
-    return history.assign(megabytes_up=history["bytes_up"].cumsum() / 1e6, megabytes_down=history["bytes_down"].cumsum() / 1e6)
 
 
 def client_name(identity: int, rank: int | None = None) -> str:
@@ -64,7 +23,8 @@ def layer_names(layers: Sequence[str]) -> dict[str, str]:
     for layer in layers:
         parts = layer.split(".")
         number = next((int(part) + 1 for part in parts if part.isdigit()), None)
-        short[layer] = parts[-1] if number is None else f"block {number} {parts[-1].removesuffix('_proj')}"
+        name = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "o_proj": "output"}.get(parts[-1], parts[-1])
+        short[layer] = name if number is None else f"block {number} {name}"
     return short if len(set(short.values())) == len(short) else {layer: layer for layer in layers}
 
 
@@ -81,21 +41,24 @@ def over_rounds(measure: str, history: pd.DataFrame, at: int | None = None) -> s
 def accuracy(history: pd.DataFrame, at: int | None = None, classes: int = 0) -> str:
     """How good the server's model is, how that changed, and what guessing would give."""
     row, before = _rows(history, at)
-    text = f"After round {int(row['index'])} the server's model gets {MEASURES['accuracy'].show(row['accuracy'])} of the test samples right"
-    if before is not None:
-        points = 100 * (row["accuracy"] - before["accuracy"])
-        text += ", as in the round before" if abs(points) < 0.05 else f", {abs(points):.1f} points {'more' if points > 0 else 'less'} than a round earlier"
+    right = MEASURES["accuracy"].show(row["accuracy"])
+    text = f"After round {int(row['index'])} the server's model gets {right} of the test samples right"
+    points = 0.0 if before is None else 100 * (row["accuracy"] - before["accuracy"])
+    if abs(points) >= 0.05:
+        text += f", {abs(points):.1f} points {'more' if points > 0 else 'less'} than a round earlier"
+    elif before is not None:
+        text += ", as in the round before"
     return text + (f"; guessing would get {100 / classes:.0f} %." if classes else ".")
 
 
 def loss(history: pd.DataFrame, at: int | None = None) -> str:
     """Test loss against training loss: do clients learn what everyone needs, or only their own?"""
     row, _ = _rows(history, at)
-    gap = row["loss"] - row["train_loss"]
-    text = f"In round {int(row['index'])} the loss is {row['train_loss']:.2f} on the clients' own samples and {row['loss']:.2f} on the test samples"
-    if not isfinite(gap):
+    own, test = row["train_loss"], row["loss"]
+    text = f"In round {int(row['index'])} the loss is {own:.2f} on the clients' own samples and {test:.2f} on the test samples"
+    if not isfinite(test - own):
         return text + "."
-    return text + (": the clients fit their own samples better than everyone's." if gap > 0.1 else ": the two are close.")
+    return text + (": the clients fit their own samples better than everyone's." if test - own > 0.1 else ": the two are close.")
 
 
 def error_split(history: pd.DataFrame, at: int | None = None, server_rank: int | None = None) -> str:
@@ -124,7 +87,8 @@ def error_by_layer(record: Round) -> str:
         return f"In round {record.index} no layer lost anything."
     if len(errors) == 1:
         return f"In round {record.index} {names[worst]} lost {_share(errors[worst])} of its ideal update."
-    return f"In round {record.index} {names[worst]} lost most, {_share(errors[worst])} of its ideal update, and {names[best]} least, {_share(errors[best])}."
+    most, least = _share(errors[worst]), _share(errors[best])
+    return f"In round {record.index} {names[worst]} lost most, {most} of its ideal update, and {names[best]} least, {least}."
 
 
 def alignment(record: Round, layer: str, side: str = "columns") -> str:
@@ -137,8 +101,8 @@ def alignment(record: Round, layer: str, side: str = "columns") -> str:
     least = int(np.nanargmin(overlap))
     chance = _others(found.overlap_chance)[least]
     return (
-        f"{_client(record, least)} shares least with the others in {where}, round {record.index}: overlap {overlap[least]:.2f} on average,"
-        f" where random subspaces would have {chance:.2f}. All pairs together: {np.nanmean(overlap):.2f}."
+        f"{_client(record, least)} shares least with the others in {where}, round {record.index}: overlap {overlap[least]:.2f} on"
+        f" average, where random subspaces would have {chance:.2f}. All pairs together: {np.nanmean(overlap):.2f}."
     )
 
 
@@ -162,7 +126,8 @@ def drift(record: Round, layer: str) -> str:
     if len(found.drift_clients) < 2 or np.isnan(found.drift_clients).all():
         return f"In round {record.index} there is only one movement in {where}: nobody to drift from."
     far = int(np.nanargmax(found.drift_clients))
-    text = f"{_client(record, far)} runs furthest from the mean movement in {where}, round {record.index}: {found.drift_clients[far]:.1f} times its length"
+    times = f"{found.drift_clients[far]:.1f} times its length"
+    text = f"{_client(record, far)} runs furthest from the mean movement in {where}, round {record.index}: {times}"
     return text + (f"; two clients' movements have cosine {found.cosine:.2f} on average." if isfinite(found.cosine) else ".")
 
 
@@ -172,7 +137,8 @@ def holdings(facts: RunFacts) -> str:
     most, least, poorest = int(np.argmax(facts.samples)), int(np.argmin(facts.samples)), int(np.argmin(seen))
     if facts.clients == 1:
         return f"One client holds all {int(facts.samples[0])} samples, of {int(seen[0])} classes."
-    text = f"Client {most + 1} holds most, {int(facts.samples[most])} samples; client {least + 1} holds least, {int(facts.samples[least])}."
+    text = f"Client {most + 1} holds most, {int(facts.samples[most])} samples;"
+    text += f" client {least + 1} holds least, {int(facts.samples[least])}."
     if seen[poorest] == len(facts.classes):
         return text + " Everyone sees every class."
     return text + f" Client {poorest + 1} sees only {int(seen[poorest])} of {len(facts.classes)} classes."
@@ -182,8 +148,8 @@ def traffic(history: pd.DataFrame, at: int | None = None) -> str:
     """What has been sent so far, up and down."""
     row, _ = _rows(with_totals(history), at)
     return (
-        f"By round {int(row['index'])} the clients have sent {row['megabytes_up']:.2f} MB up and received {row['megabytes_down']:.2f} MB;"
-        f" a round costs {row['bytes_up'] / 1e6:.2f} MB up."
+        f"By round {int(row['index'])} the clients have sent {row['megabytes_up']:.2f} MB up and received"
+        f" {row['megabytes_down']:.2f} MB; a round costs {row['bytes_up'] / 1e6:.2f} MB up."
     )
 
 
@@ -195,8 +161,8 @@ def spectrum(record: Round, layer: str) -> str:
     if not isfinite(found.effective_rank):
         return f"In round {record.index} the server's update of {where} is zero."
     return (
-        f"After round {record.index} the server's update of {where} uses {found.effective_rank:.1f} directions of the ideal update's"
-        f" {found.effective_rank_ideal:.1f}; its first {smallest} hold {100 * found.energy_share:.0f} % of it."
+        f"After round {record.index} the server's update of {where} uses {found.effective_rank:.1f} directions, the ideal update"
+        f" {found.effective_rank_ideal:.1f}; the first {smallest} hold {100 * found.energy_share:.0f} % of the server's."
     )
 
 
@@ -221,8 +187,9 @@ def clients_accuracy(record: Round) -> str:
     if best == worst:
         return f"In round {record.index} {_client(record, best).lower()} gets {100 * both[best]:.0f} % of the test samples right."
     return (
-        f"In round {record.index} {_client(record, best).lower()} does best on all classes, {100 * both[best]:.0f} %, and {_client(record, worst).lower()}"
-        f" worst, {100 * both[worst]:.0f} %; on their own mix of classes they average {100 * np.nanmean(own):.0f} %."
+        f"In round {record.index} {_client(record, best).lower()} does best on all classes, {100 * both[best]:.0f} %, and"
+        f" {_client(record, worst).lower()} worst, {100 * both[worst]:.0f} %; on their own mix of classes they average"
+        f" {100 * np.nanmean(own):.0f} %."
     )
 
 
@@ -239,7 +206,9 @@ def compare(measure: str, histories: dict[str, pd.DataFrame]) -> str:
     words = MEASURES[measure]
     common = min((int(history["index"].max()) for history in histories.values() if len(history)), default=0)
     values = {
-        name: float(with_totals(history).loc[history["index"] == common, measure].iloc[0]) for name, history in histories.items() if len(history)
+        name: float(with_totals(history).loc[history["index"] == common, measure].iloc[0])
+        for name, history in histories.items()
+        if len(history)
     }
     values = {name: value for name, value in values.items() if isfinite(value)}
     if not values:
@@ -247,10 +216,15 @@ def compare(measure: str, histories: dict[str, pd.DataFrame]) -> str:
     order = sorted(values, key=lambda name: values[name], reverse=words.better != "lower")
     first, last = order[0], order[-1]
     if len(order) == 1 or words.show(values[first]) == words.show(values[last]):
-        return f"After round {common}: {words.title.lower()} {words.show(values[first])} for {'all' if len(order) > 1 else first}."
+        return (
+            f"After round {common}: {words.title.lower()} {words.show(values[first])} for {'all' if len(order) > 1 else first}."
+        )
     label = {"higher": "best", "lower": "lowest"}.get(words.better, "highest")
     other = "highest" if label == "lowest" else "lowest"
-    return f"After round {common}, {words.title.lower()} is {label} with {first}, {words.show(values[first])}, and {other} with {last}, {words.show(values[last])}."
+    return (
+        f"After round {common}, {words.title.lower()} is {label} with {first}, {words.show(values[first])},"
+        f" and {other} with {last}, {words.show(values[last])}."
+    )
 
 
 def _rows(history: pd.DataFrame, at: int | None) -> tuple[pd.Series, pd.Series | None]:
@@ -272,9 +246,12 @@ def _client(record: Round, position: int) -> str:
 
 
 def _share(value: float) -> str:
+    """A relative error as a share of the ideal update."""
     if not isfinite(value):
         return "an unknown share"
-    return "nothing" if value < NOTHING else f"{100 * value:.{0 if value >= 0.095 else 1}f} %" if value >= 0.0005 else "less than 0.1 %"
+    if value < 0.0005:
+        return "nothing" if value < NOTHING else "less than 0.1 %"
+    return f"{100 * value:.{0 if value >= 0.095 else 1}f} %"
 
 
 def _change(words: Measure, difference: float) -> str:

@@ -4,18 +4,26 @@ import ast
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import dedent
+
+Definition = ast.FunctionDef | ast.ClassDef
 
 
 @lru_cache(maxsize=256)
 def source_of(where: str) -> str:
-    """Text of "package.module:name" with its decorators; LookupError if there is no such module or name."""
-    module, _, name = where.partition(":")
+    """Text of "package.module:name" or "package.module:Class.method"; LookupError if there is no such module or name."""
+    module, _, path = where.partition(":")
     text = _file(module).read_text(encoding="utf-8")
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
-    raise LookupError(f"{module} has no function or class called {name!r}.")
+    body: list[ast.stmt] = ast.parse(text).body
+    found: Definition | None = None
+    for name in path.split("."):
+        found = next((node for node in body if isinstance(node, Definition) and node.name == name), None)
+        if found is None:
+            raise LookupError(f"{module} has no function or class called {path!r}.")
+        body = found.body
+    assert found is not None
+    first = min([found.lineno, *(decorator.lineno for decorator in found.decorator_list)])
+    return dedent("\n".join(text.splitlines()[first - 1 : found.end_lineno]))
 
 
 def _file(module: str) -> Path:

@@ -1,0 +1,52 @@
+// Draws a Plotly figure and, when new data come, changes it in place (Plotly.react): nothing flickers, zoom and hover stay.
+// Colours and fonts that the figure leaves open come from Streamlit's theme, and follow it when light turns dark.
+
+function plotly(file) {
+  if (window.Plotly) return Promise.resolve(window.Plotly);
+  const base = document.querySelector('script[src*="static/js/"]').src;
+  return import(new URL(file, base).href).then(() => window.Plotly);
+}
+
+function theme(box) {
+  const style = getComputedStyle(box);
+  const token = (name) => style.getPropertyValue(`--st-${name}`).trim();
+  const colours = token("chart-sequential-colors").split(",");
+  const text = token("text-color");
+  const line = token("border-color");
+  const axis = { gridcolor: token("border-color-light") || line, linecolor: line, tickcolor: line, title: { font: { size: 13 } } };
+  return {
+    data: { heatmap: [{ colorscale: colours.map((colour, i) => [i / (colours.length - 1), colour]) }] },
+    layout: {
+      font: { family: token("font"), color: text },
+      xaxis: { ...axis, showgrid: false },
+      yaxis: axis,
+      hoverlabel: { bgcolor: token("background-color"), bordercolor: token("border-color"), font: { color: text, family: token("font") } },
+    },
+  };
+}
+
+function draw(box) {
+  const { figure, file, name } = box.ilora;
+  const { data, layout } = JSON.parse(figure);
+  const config = {
+    responsive: true,
+    displaylogo: false,
+    scrollZoom: false,
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    toImageButtonOptions: { filename: name, scale: 2 },
+  };
+  return plotly(file).then((Plotly) => Plotly.react(box, data, { ...layout, autosize: true, template: theme(box) }, config));
+}
+
+export default function ({ data, parentElement }) {
+  const box = parentElement.querySelector(".ilora-chart");
+  const first = !box.ilora;
+  box.ilora = data;
+  box.style.height = `${data.height}px`;
+  box.setAttribute("role", "img");
+  box.setAttribute("aria-label", data.alt);
+  draw(box).catch(() => { box.textContent = data.alt; });
+  if (!first) return;
+  new ResizeObserver(() => window.Plotly && box.clientWidth && window.Plotly.Plots.resize(box)).observe(box);
+  box.addEventListener("transitionend", (event) => { if (event.target === box) draw(box); });
+}

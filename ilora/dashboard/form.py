@@ -1,0 +1,272 @@
+"""The form: a few controls that make an Experiment. It is checked in Python, and what is wrong stands under its control."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from ilora.dashboard import link
+from ilora.dashboard.glossary import explain
+from ilora.dashboard.switchboard import fill_switchboard, mode_control, switchboard
+from ilora.experiment import DEVICES, ENGINES, MOST_CLIENTS, OPTIMIZERS, SKEWS, Experiment
+from ilora.methods import METHODS
+from ilora.tasks import TASKS
+
+OWN_RANKS = "list"
+PROFILES = {
+    "spread": "2, 4, 8, 16 in turn",
+    "uniform": "4 for everyone",
+    "paper": "2, 4, 6 in turn (paper)",
+    "heavy-tail": "Mostly 2, few large",
+    "one-giant": "One 16, others 2",
+    OWN_RANKS: "My own list",
+}
+SKEW_NAMES = {
+    "iid": "The same for all",
+    "label": "Few classes each (Dirichlet)",
+    "shards": "Sorted shards",
+    "quantity": "Unequal amounts",
+}
+TRAINING = {"participation", "local_steps", "batch_size", "optimizer", "lr", "scaling", "targets", "engine", "device"}
+ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 100.0)
+SAVED: dict[str, Any] = {"persist_state": "session"}
+
+
+class Form:
+    """One drawing of the form: widget values, and a place under each control for what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.places: dict[str, DeltaGenerator] = {}
+
+    @contextmanager
+    def field(self, *names: str) -> Iterator[None]:
+        """Draw the control of some fields; leaves a place for their problems under it."""
+        yield
+        place = st.container()
+        for name in names:
+            self.places[name] = place
+            if sentence := link.problems().get(name):
+                self.problem(name, f"In the link, {sentence} The default is used instead.")
+
+    def problem(self, name: str, sentence: str) -> None:
+        """Say what is wrong under the control of a field."""
+        self.places.get(name, next(iter(self.places.values()))).markdown(f":red[:material/error: {_plain(sentence)}]")
+
+
+def experiment_form(*, with_method: bool = True) -> Experiment | None:
+    """Draw the form; the experiment it describes, or None while something is wrong, which it then says."""
+    _take_over_link()
+    form = Form()
+    _task_and_method(form, with_method)
+    _clients(form)
+    _data(form)
+    _length(form)
+    _advanced(form)
+    if with_method:
+        with form.field("options"), st.expander("Ingredients", icon=":material/tune:"):
+            st.caption("A method is a recipe. Swap one ingredient and see its effect alone.")
+            mode = st.session_state.get(f"option.{form.values['method']}..mode", "")
+            form.values["options"] = switchboard(form.values["method"], mode)
+    try:
+        return Experiment(**form.values)
+    except ValueError as error:
+        form.problem(link.field_of(error), str(error))
+        return None
+
+
+def fill(experiment: Experiment) -> None:
+    """Set every control to an experiment; call it before the form is drawn."""
+    state = st.session_state
+    for name in (
+        "task",
+        "method",
+        "clients",
+        "skew",
+        "shards",
+        "participation",
+        "rounds",
+        "local_steps",
+        "batch_size",
+        "optimizer",
+        "lr",
+        "seed",
+        "engine",
+        "device",
+        "alpha",
+    ):
+        state[_key(name)] = getattr(experiment, name)
+    listed = not isinstance(experiment.ranks, str)
+    state[_key("profile")] = OWN_RANKS if listed else experiment.ranks
+    state[_key("ranks")] = ", ".join(map(str, experiment.client_ranks))
+    state[_key("targets")] = list(experiment.targets)
+    state[_key("scaling")] = "" if experiment.scaling is None else str(experiment.scaling)
+    fill_switchboard(experiment.method, experiment.options)
+
+
+def _take_over_link() -> None:
+    """At first, and whenever a link was opened, the controls take the link's values."""
+    found = link.opened()
+    if found:
+        fill(found[0])
+        link.problems().clear()
+        link.problems().update(found[1])
+    elif _key("method") not in st.session_state:
+        fill(Experiment())
+
+
+def _task_and_method(form: Form, with_method: bool) -> None:
+    with form.field("task", "backbone"):
+        _choice(form, "task", "Task", list(TASKS), {name: card.title for name, card in TASKS.items()})
+    if not with_method:
+        return
+    with form.field("method"):
+        _choice(form, "method", "Method", list(METHODS), {name: method.title for name, method in METHODS.items()})
+        mode_control(form.values["method"])
+
+
+def _clients(form: Form) -> None:
+    with form.field("ranks"):
+        profile = st.selectbox(
+            "Ranks",
+            list(PROFILES),
+            key=_key("profile"),
+            format_func=PROFILES.__getitem__,
+            help=explain("ranks"),
+            on_change=_forget,
+            args=("ranks",),
+            **SAVED,
+        )
+        if profile == OWN_RANKS:
+            text = st.text_input(
+                "One rank per client", key=_key("ranks"), placeholder="2, 4, 8", on_change=_forget, args=("ranks",), **SAVED
+            )
+            form.values["ranks"] = _numbers(text)
+        else:
+            form.values["ranks"] = profile
+    if profile == OWN_RANKS:
+        return
+    with form.field("clients"):
+        most = min(MOST_CLIENTS, TASKS[form.values["task"]].train_samples)
+        _number(form, "clients", "Clients", 1, most, help=explain("client"))
+
+
+def _data(form: Form) -> None:
+    with form.field("skew"):
+        _choice(form, "skew", "Who holds what", list(SKEWS), SKEW_NAMES)
+    with form.field("alpha", "shards"):
+        if form.values["skew"] in ("label", "quantity"):
+            extra = st.session_state.setdefault("alphas_from_links", set())
+            extra.add(st.session_state.setdefault(_key("alpha"), Experiment().alpha))
+            form.values["alpha"] = st.select_slider(
+                "Dirichlet α",
+                sorted({*ALPHAS, *extra}),
+                key=_key("alpha"),
+                format_func=lambda alpha: f"{alpha:g}",
+                help=explain("alpha"),
+                on_change=_forget,
+                args=("alpha",),
+                **SAVED,
+            )
+        elif form.values["skew"] == "shards":
+            _number(form, "shards", "Shards per client", 1, 100, help=explain("shards"))
+
+
+def _length(form: Form) -> None:
+    left, right = st.columns(2)
+    with left, form.field("rounds"):
+        _number(form, "rounds", "Rounds", 1, 10_000, help=explain("round"))
+    with right, form.field("seed"):
+        _number(form, "seed", "Seed", 0, 2**31 - 1, help=explain("seed"))
+
+
+def _advanced(form: Form) -> None:
+    wrong = bool(TRAINING & link.problems().keys())
+    with st.expander("Training", icon=":material/fitness_center:", expanded=wrong):
+        with form.field("participation"):
+            _number(form, "participation", "Participation", 0.001, 1.0, step=0.1, format="%.3g", help=explain("participation"))
+        with form.field("local_steps"):
+            _number(form, "local_steps", "Local steps per round", 0, 100_000, help=explain("local steps"))
+        with form.field("batch_size"):
+            _number(form, "batch_size", "Batch size", 1, 4_096, help=explain("batch size"))
+        with form.field("optimizer"):
+            _choice(form, "optimizer", "Optimizer", list(OPTIMIZERS), OPTIMIZERS)
+        with form.field("lr"):
+            _number(form, "lr", "Learning rate", 0.0, 10.0, step=0.0005, format="%.4g", help=explain("learning rate"))
+        with form.field("scaling"):
+            text = st.text_input(
+                "Scaling s",
+                key=_key("scaling"),
+                placeholder="the method's own",
+                help=explain("scaling"),
+                on_change=_forget,
+                args=("scaling",),
+                **SAVED,
+            )
+            form.values["scaling"] = _scaling(text)
+        with form.field("targets"):
+            linears = list(TASKS[form.values["task"]].linears)
+            form.values["targets"] = st.multiselect(
+                "Adapted layers",
+                linears,
+                key=_key("targets"),
+                help=explain("targets"),
+                on_change=_forget,
+                args=("targets",),
+                **SAVED,
+            )
+        with form.field("engine"):
+            _choice(form, "engine", "Engine", list(ENGINES), {name: text.capitalize() for name, text in ENGINES.items()})
+        with form.field("device", "precision"):
+            _choice(form, "device", "Device", list(DEVICES), {})
+
+
+def _choice(form: Form, name: str, label: str, allowed: list[str], titles: dict[str, str]) -> None:
+    term = {"task": "task", "method": "method", "skew": "skew"}.get(name, name)
+    form.values[name] = st.selectbox(
+        label,
+        allowed,
+        key=_key(name),
+        format_func=lambda value: titles.get(value, value),
+        help=explain(term),
+        on_change=_forget,
+        args=(name,),
+        **SAVED,
+    )
+
+
+def _number(form: Form, name: str, label: str, least: float, greatest: float, **settings: Any) -> None:
+    form.values[name] = st.number_input(
+        label, least, greatest, key=_key(name), on_change=_forget, args=(name,), **settings, **SAVED
+    )
+
+
+def _forget(name: str) -> None:
+    """A control was used: what was wrong in the link no longer matters."""
+    link.problems().pop(name, None)
+
+
+def _key(name: str) -> str:
+    return f"setting.{name}"
+
+
+def _numbers(text: str) -> list[int | float | str]:
+    """The ranks in a text; what is no number is passed on for the experiment to refuse."""
+    parts = [part.strip() for part in text.replace(";", ",").split(",") if part.strip()]
+    return [int(part) if part.lstrip("-").isdigit() else part for part in parts]
+
+
+def _scaling(text: str) -> float | str | None:
+    try:
+        return float(text) if text.strip() else None
+    except ValueError:
+        return text.strip()
+
+
+def _plain(sentence: str) -> str:
+    """A sentence that Markdown leaves as it is."""
+    for sign in r"\`*_[]$<>~#":
+        sentence = sentence.replace(sign, "\\" + sign)
+    return sentence

@@ -1,0 +1,185 @@
+"""The list of all runs: reopen, compare, rename, write a note, export, import, delete."""
+
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from ilora import archive
+from ilora.dashboard import comparing, lab
+from ilora.dashboard.form import fill
+from ilora.dashboard.live import RUN
+from ilora.methods import METHODS
+from ilora.store import Run, StoreError
+
+SAID, IMPORTED = "runs.said", "runs.imported"
+
+
+def runs_page() -> None:
+    """Draw the page."""
+    runs = lab.store().runs()
+    if sentence := st.session_state.pop(SAID, ""):
+        st.toast(sentence)
+    if not runs:
+        st.info("There are no runs yet. Press Run on the Playground page, and the run stays here.", icon=":material/history:")
+        st.page_link("pages/playground.py", label="Go to the playground", icon=":material/experiment:")
+    else:
+        st.caption("Tick runs to open, compare, rename, export or delete them.")
+        picked = st.dataframe(
+            as_table(runs),
+            on_select="rerun",
+            selection_mode="multi-row",
+            hide_index=True,
+            key="runs.table",
+            column_config=_columns(),
+            height=min(38 + 35 * len(runs), 520),
+            alt=f"{len(runs)} runs, the newest first",
+        )
+        _actions([runs[i] for i in picked["selection"]["rows"] if i < len(runs)])
+    _import()
+
+
+def as_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row per run, the newest first."""
+    rows = []
+    for run in runs:
+        rows.append(
+            {
+                "Name": run.name,
+                "Method": _method(run),
+                "Status": run.status,
+                "Rounds": f"{run.done} of {run.rounds}",
+                "Accuracy": 100 * run.last["accuracy"] if run.last else None,
+                "Error": 100 * run.last["aggregation_error"] if run.last else None,
+                "Started": datetime.fromtimestamp(run.created),
+                "Note": run.note,
+                "Id": run.id,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _columns() -> dict[str, Any]:
+    config = st.column_config
+    return {
+        "Accuracy": config.NumberColumn(format="%.1f %%", help="Test accuracy after the last finished round."),
+        "Error": config.NumberColumn("Aggregation error", format="%.1f %%"),
+        "Started": config.DatetimeColumn(format="D MMM, HH:mm"),
+    }
+
+
+def _method(run: Run) -> str:
+    return METHODS[run.experiment.method].title if lab.known(run) else "unknown"
+
+
+def _actions(picked: list[Run]) -> None:
+    """What can be done with the runs that are ticked; pale until enough of them are."""
+    one = picked[0] if len(picked) == 1 else None
+    with st.container(horizontal=True, gap="small"):
+        if (
+            st.button(
+                "Open", icon=":material/open_in_new:", key="runs.open", disabled=one is None or not lab.known(one), type="primary"
+            )
+            and one
+        ):
+            st.session_state[RUN] = one.id
+            fill(one.experiment)
+            st.switch_page("pages/playground.py", query_params={"run": one.id})
+        few = comparing.LEAST <= len(picked) <= 2 * comparing.MOST
+        if st.button("Compare", icon=":material/compare_arrows:", key="runs.compare", disabled=not few):
+            ids = [run.id for run in picked]
+            st.session_state[comparing.RUNS] = ids
+            st.switch_page("pages/compare.py", query_params={"runs": ",".join(ids)})
+        if st.button("Rename or note", icon=":material/edit:", key="runs.edit", disabled=one is None) and one:
+            _edit(one)
+        if st.button("Delete", icon=":material/delete:", key="runs.delete", disabled=not picked):
+            _delete(picked)
+        if one and st.button("Export", icon=":material/download:", key="runs.export"):
+            _export(one)
+
+
+@st.dialog("Rename or note")
+def _edit(run: Run) -> None:
+    name = st.text_input("Name", run.name, key="runs.name", max_chars=200)
+    note = st.text_area("Note", run.note, key="runs.note")
+    if st.button("Save", type="primary", key="runs.save"):
+        try:
+            lab.store().rename(run.id, name)
+            lab.store().set_note(run.id, note)
+        except StoreError as error:
+            st.error(str(error), icon=":material/error:")
+            return
+        st.rerun()
+
+
+@st.dialog("Delete for good?")
+def _delete(runs: list[Run]) -> None:
+    st.markdown("\n".join(f"- {run.name} ({run.done} of {run.rounds} rounds)" for run in runs[:12]))
+    if len(runs) > 12:
+        st.caption(f"and {len(runs) - 12} more")
+    if st.button(
+        f"Delete {len(runs)} run{'s' if len(runs) > 1 else ''}", type="primary", key="runs.confirm", icon=":material/delete:"
+    ):
+        refused = []
+        for run in runs:
+            try:
+                lab.store().delete(run.id)
+            except StoreError as error:
+                refused.append(str(error))
+        st.session_state.pop("runs.table", None)
+        st.session_state[SAID] = " ".join(refused) or f"Deleted {len(runs)}."
+        st.rerun()
+
+
+@st.dialog("Export")
+def _export(run: Run) -> None:
+    file = io.BytesIO()
+    try:
+        archive.export_run(lab.store(), run.id, file)
+    except StoreError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    st.markdown(f"**{run.name}**")
+    st.download_button(
+        "The whole run (zip)",
+        file.getvalue(),
+        f"{run.id}.zip",
+        "application/zip",
+        icon=":material/folder_zip:",
+        on_click="ignore",
+    )
+    st.download_button(
+        "Metrics of all rounds (CSV)",
+        lab.history(run).to_csv(index=False),
+        f"{run.id}.csv",
+        "text/csv",
+        icon=":material/table:",
+        on_click="ignore",
+    )
+    st.download_button(
+        "The experiment (JSON)",
+        run.experiment_json,
+        f"{run.id}.json",
+        "application/json",
+        icon=":material/data_object:",
+        on_click="ignore",
+    )
+
+
+def _import() -> None:
+    """Read a run that somebody exported; a file that is not one is refused in one sentence."""
+    with st.expander("Import a run", icon=":material/upload:"):
+        file = st.file_uploader("A zip file that Export wrote", type="zip", key="runs.upload")
+        if file is None or st.session_state.get(IMPORTED) == file.file_id:
+            return
+        st.session_state[IMPORTED] = file.file_id
+        try:
+            run_id = archive.import_run(lab.store(), io.BytesIO(file.getvalue()))
+        except (StoreError, ValueError) as error:
+            st.error(str(error), icon=":material/error:")
+            return
+        st.session_state[SAID] = f"Imported as {run_id}."
+        st.rerun()

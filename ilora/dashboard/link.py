@@ -1,0 +1,78 @@
+"""The experiment in the page's address: one object, written as Experiment.to_query() and read back with every field checked.
+
+Widgets are not bound to query parameters one by one: a bound widget writes its label instead of its value and drops what it
+cannot read without a word. Here a link from Python or the CLI opens as well, and a wrong value is named beside its control.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+
+import streamlit as st
+
+from ilora.experiment import Experiment
+
+FIELDS = tuple(f.name for f in fields(Experiment))
+_WRITTEN, _PROBLEMS = "link_written", "link_problems"
+_SUBJECT = re.compile(r"(?:option )?'?([\w-]+)'?")
+
+
+def read_link(query: Mapping[str, str]) -> tuple[Experiment, dict[str, str]]:
+    """The experiment that a link describes, and one sentence for each field of it that was wrong and left at its default."""
+    asked = {name: text for name, text in query.items() if name in FIELDS}
+    problems: dict[str, str] = {}
+    while True:
+        try:
+            return Experiment.from_query(asked), problems
+        except ValueError as error:
+            field = field_of(error)
+            culprit = field if field in asked else "options" if "options" in asked else next(iter(asked))
+            del asked[culprit]
+            problems[culprit] = str(error)
+
+
+def field_of(error: ValueError) -> str:
+    """The field of an experiment that a ValueError of its checks is about; options of ingredients count as `options`."""
+    match = _SUBJECT.match(str(error))
+    name = match[1] if match and not str(error).startswith("option ") else "options"
+    return name if name in FIELDS else "options"
+
+
+def opened() -> tuple[Experiment, dict[str, str]] | None:
+    """What the address asks for, if it is not what this session wrote there: a link was opened, or the browser went back."""
+    query = st.query_params.to_dict()
+    if not query or query == st.session_state.get(_WRITTEN):
+        return None
+    st.session_state[_WRITTEN] = query
+    return read_link(query) if describes_experiment() else None
+
+
+def describes_experiment() -> bool:
+    """Whether the address says anything about the experiment itself."""
+    return any(name in FIELDS for name in st.query_params)
+
+
+def publish(experiment: Experiment | None, **more: str) -> None:
+    """Write the experiment, and whatever else the page needs to show the same again, into the address."""
+    query = {name: text for name, text in more.items() if text} | (experiment.to_query() if experiment else {})
+    if query != st.query_params.to_dict():
+        st.query_params.from_dict(query)
+    st.session_state[_WRITTEN] = query
+
+
+def problems() -> dict[str, str]:
+    """What was wrong in the link that was opened, by field; a field leaves when its control is used."""
+    found: dict[str, str] = st.session_state.setdefault(_PROBLEMS, {})
+    return found
+
+
+def asked(name: str) -> str:
+    """What the address says for a parameter that is no field of an experiment."""
+    return str(st.query_params.get(name, ""))
+
+
+def note(**more: str) -> None:
+    """Add to the address what the page has just made, such as the id of a new run."""
+    for name, text in more.items():
+        st.query_params[name] = text
+    st.session_state[_WRITTEN] = st.query_params.to_dict()

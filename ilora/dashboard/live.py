@@ -1,0 +1,224 @@
+"""The live view of one run: its buttons, its progress, and its charts after every round, with travel in time."""
+
+import streamlit as st
+
+from ilora import jobs
+from ilora.dashboard import lab, link
+from ilora.dashboard.blocks import chart_block, headline, method_line, welcome_picture
+from ilora.dashboard.charts import SECTIONS, View
+from ilora.dashboard.form import fill
+from ilora.dashboard.lens import look
+from ilora.experiment import Experiment
+from ilora.store import STATUSES, Run, StoreError
+
+POLL_SECONDS = 1.0
+RUN, FAILED = "playground.run", "playground.refused"
+
+
+def live_view(experiment: Experiment | None) -> None:
+    """The current run, redrawn every second while it is alive and at rest otherwise."""
+    run = _run()
+    alive = run is not None and run.active
+    st.fragment(_live, run_every=POLL_SECONDS if alive else None)(experiment, run.id if run else None, alive)
+
+
+def current_run() -> str:
+    """The id of the run on the page, which the address keeps; empty at first."""
+    asked = link.asked("run")
+    if asked and asked != st.session_state.get(RUN):
+        st.session_state[RUN] = asked
+        if (run := lab.find(asked)) and lab.known(run) and not link.describes_experiment():
+            fill(run.experiment)
+    return str(st.session_state.setdefault(RUN, ""))
+
+
+def _run() -> Run | None:
+    """The run on the page, if there is one and this version knows its settings."""
+    run = lab.find(st.session_state.get(RUN))
+    return run if run and lab.known(run) else None
+
+
+def _live(experiment: Experiment | None, run_id: str | None, alive: bool) -> None:
+    trouble = jobs.tend(lab.store())
+    run = _run()
+    if (run.id if run else None, run is not None and run.active) != (run_id, alive):
+        st.rerun()  # another run, or the timer has to start or to stop
+    _buttons(experiment, run)
+    if experiment is None or link.problems():
+        st.caption(":red[:material/error: Something in the settings is not right; it is marked there.]")
+    with st.container():  # holds whatever comes and goes, so that the charts keep their place
+        for sentence in filter(None, (trouble, st.session_state.pop(FAILED, ""))):
+            st.error(sentence, icon=":material/error:")
+        if run is not None:
+            _state(run, experiment)
+    if run is None:
+        _welcome(experiment)
+        return
+    if run.done:
+        _rounds(run)
+
+
+def _buttons(experiment: Experiment | None, run: Run | None) -> None:
+    """Run, Pause or Resume, Step, Stop: always in the same place, pale where they would do nothing."""
+    active = run is not None and run.active
+    going = active and run is not None and run.status != "paused" and run.wanted == "run"
+    unfinished = run is not None and run.done < run.rounds
+    with st.container(horizontal=True, gap="small", key="transport"):
+        st.button(
+            "Run",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="run",
+            shortcut="Shift+Enter",
+            disabled=active or experiment is None,
+            on_click=_start,
+            args=(experiment, "run"),
+            help="Start a new run with these settings.",
+        )
+        if going or not (run and unfinished):
+            st.button(
+                "Pause",
+                icon=":material/pause:",
+                key="pause",
+                shortcut="Shift+Space",
+                disabled=not going,
+                on_click=_tell,
+                args=("pause", run),
+                help="Pause after the round in flight.",
+            )
+        else:
+            st.button(
+                "Resume",
+                icon=":material/resume:",
+                key="resume",
+                shortcut="Shift+Space",
+                on_click=_tell,
+                args=("resume", run),
+                help="Go on from the last finished round.",
+            )
+        st.button(
+            "Step",
+            icon=":material/skip_next:",
+            key="step",
+            shortcut="Shift+Right",
+            disabled=bool(going) or (not unfinished and experiment is None),
+            on_click=_step,
+            args=(experiment, run if unfinished else None),
+            help="One round, then pause.",
+        )
+        st.button(
+            "Stop",
+            icon=":material/stop:",
+            key="stop",
+            shortcut="Shift+Backspace",
+            disabled=not active,
+            on_click=_tell,
+            args=("stop", run),
+            help="End the run here. What is finished stays.",
+        )
+
+
+def _start(experiment: Experiment, wanted: str) -> None:
+    try:
+        run_id = jobs.submit(lab.store(), experiment, wanted=wanted)
+    except StoreError as error:
+        st.session_state[FAILED] = str(error)
+        return
+    st.session_state[RUN] = run_id
+    link.note(run=run_id)
+
+
+def _step(experiment: Experiment, run: Run | None) -> None:
+    if run is None:
+        _start(experiment, "step")
+    else:
+        _tell("step", run)
+
+
+def _tell(what: str, run: Run) -> None:
+    try:
+        {"pause": jobs.pause, "resume": jobs.resume, "step": jobs.step, "stop": jobs.stop}[what](lab.store(), run.id)
+    except StoreError as error:
+        st.session_state[FAILED] = str(error)
+
+
+def _welcome(experiment: Experiment | None) -> None:
+    """What a newcomer sees before the first run."""
+    welcome_picture(
+        experiment,
+        f"{(experiment or Experiment()).clients} clients share one frozen backbone (grey). Each trains only a thin pair of"
+        " factors A and B (coloured; the higher its rank, the thicker) on its own samples, and sends them to the server. The"
+        " server makes one update of all. How it does that is the method's choice.",
+    )
+    st.markdown("Press **Run** and watch what happens, round by round. The default experiment takes about a minute.")
+    if last := next(filter(lab.known, lab.store().runs()), None):
+        st.button(
+            f"Show the last run: {last.name}",
+            icon=":material/history:",
+            key="last",
+            type="tertiary",
+            on_click=_show,
+            args=(last,),
+        )
+
+
+def _show(run: Run) -> None:
+    """Look at a stored run, with its settings in the controls."""
+    st.session_state[RUN] = run.id
+    fill(run.experiment)
+    link.note(run=run.id)
+
+
+def _state(run: Run, experiment: Experiment | None) -> None:
+    """Where the run stands, in one line and one bar."""
+    if run.status == "failed":
+        st.error(f"This run ended with an error: {run.error}", icon=":material/error:")
+        with st.expander("Log", icon=":material/description:"):
+            st.code(lab.store().read_log(run.id) or "The log is empty.", language=None, wrap_lines=True)
+        return
+    st.progress(run.fraction, text=f"**{run.name}** · {describe(run)}")
+    if experiment is not None and experiment != run.experiment:
+        st.caption("The settings have changed since this run. Run starts a new one with them.")
+
+
+def describe(run: Run) -> str:
+    """Where a run stands, in a few words."""
+    counted = f"round {run.done} of {run.rounds}"
+    if run.status == "running" and run.wanted == "pause":
+        return f"{counted} · pauses after this round"
+    if run.status == "running" and not run.done:
+        return "the first round is on its way"
+    if run.status == "running":
+        left = "" if run.seconds_left is None else f" · about {_duration(run.seconds_left)} left"
+        return f"{counted} · trains{left}"
+    return f"{counted} · {STATUSES[run.status]}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
+
+
+def _rounds(run: Run) -> None:
+    """Everything that is known of the round that is looked at."""
+    history = lab.history(run)
+    top = st.container()
+    facts = lab.facts(run)
+    lens = look(run, facts.layers if facts else ())
+    record = lab.load_round(run, lens.round)
+    if record is None or facts is None:
+        st.warning(f"Round {lens.round} of this run cannot be read; its file is damaged or gone.", icon=":material/warning:")
+        return
+    with top:
+        method_line(run.experiment.method, run.experiment.options.get("mode", ""), record)
+        headline(history, record)
+    view = View(run, history, record, facts, lens.layer, lens.side)
+    names = SECTIONS[lens.section]
+    for pair in (names[i : i + 2] for i in range(0, len(names), 2)):
+        for column, name in zip(st.columns(len(pair)), pair, strict=True):
+            with column:
+                chart_block(name, view)
+    st.caption(
+        f"Seed {run.experiment.seed} · {facts.device}, {facts.precision}, {facts.threads} thread{'' if facts.threads == 1 else 's'} · run `{run.id}`"
+    )

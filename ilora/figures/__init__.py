@@ -1,0 +1,29 @@
+"""Plotly figures as pure functions of records: used by pages, notebooks and reports alike.
+
+Every figure has a fixed height and a `uirevision`, draws SVG, leaves its ground transparent so that light and dark both
+work, and says its units on hover. Colours are Okabe and Ito's: colour and dash by method everywhere, colour by rank within a run.
+"""
+
+from ilora.figures.clients import clients_accuracy, holdings, idea, participation
+from ilora.figures.frame import method_style, rank_colours
+from ilora.figures.layers import alignment, angles, drift, error_by_layer, spectrum
+from ilora.figures.rounds import Trace, error_split, losses, over_rounds, traffic
+
+__all__ = [
+    "Trace",
+    "alignment",
+    "angles",
+    "clients_accuracy",
+    "drift",
+    "error_by_layer",
+    "error_split",
+    "holdings",
+    "idea",
+    "losses",
+    "method_style",
+    "over_rounds",
+    "participation",
+    "rank_colours",
+    "spectrum",
+    "traffic",
+]

@@ -1,0 +1,122 @@
+"""Figures over the rounds of one run or of several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from ilora.figures.frame import (
+    BLUE,
+    GREY,
+    ORANGE,
+    SKY,
+    SYMBOLS,
+    VERMILION,
+    frame,
+    mark,
+    method_style,
+    rounds_axis,
+)
+from ilora.measures import MEASURES, with_totals
+
+NAMED_PARTS = (("averaging_error", "averaging", VERMILION), ("truncation_error", "truncation", SKY))
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run in a chart over rounds: its name, its method (which gives the colour) and its metrics, a row per round."""
+
+    name: str
+    method: str
+    history: pd.DataFrame
+
+
+def over_rounds(
+    traces: Sequence[Trace], measure: str, at: int | None = None, against: str = "index", rounds: int | None = None
+) -> go.Figure:
+    """One line per run of a scalar measure, against rounds or against the megabytes sent up."""
+    words = MEASURES[measure]
+    figure = frame(words.unit, legend=len(traces) > 1 or measure == "alignment")
+    for trace, style in zip(traces, _styles([trace.method for trace in traces]), strict=True):
+        table = with_totals(trace.history)
+        hover = f"%{{y:.{words.digits}f}} {words.unit}".rstrip() + f"<extra>{trace.name}</extra>"
+        figure.add_scatter(
+            x=table[against], y=table[measure] * words.scale, name=trace.name, mode="lines+markers", hovertemplate=hover, **style
+        )
+    if measure == "alignment":
+        _add_chance(figure, traces, against)
+    if measure == "accuracy":
+        figure.update_yaxes(range=[0, 102])
+    rounds_axis(figure, rounds if against == "index" else None, "Round" if against == "index" else "Sent up, MB")
+    return mark(figure, at)
+
+
+def losses(history: pd.DataFrame, at: int | None = None, rounds: int | None = None) -> go.Figure:
+    """Loss on the test samples and on the clients' own samples."""
+    figure = frame("")
+    for column, name, colour, dash in (("loss", "test", BLUE, "solid"), ("train_loss", "own samples", ORANGE, "dot")):
+        _add_line(figure, history["index"], history[column], name, "%{y:.3f}", {"color": colour, "dash": dash})
+    return mark(rounds_axis(figure, rounds), at)
+
+
+def error_split(history: pd.DataFrame, at: int | None = None, rounds: int | None = None) -> go.Figure:
+    """What averaging lost, what cutting the rank lost, and the whole error, as shares of the ideal update."""
+    figure = frame("%")
+    for column, name, colour in NAMED_PARTS:
+        hover = f"%{{y:.2f}} %<extra>{name}</extra>"
+        figure.add_bar(x=history["index"], y=100 * history[column], name=name, marker_color=colour, hovertemplate=hover)
+    _add_line(
+        figure, history["index"], 100 * history["aggregation_error"], "whole error", "%{y:.2f} %", {"color": GREY, "width": 1.5}
+    )
+    figure.update_layout(barmode="group", bargap=0.25)
+    columns = ["averaging_error", "truncation_error", "aggregation_error"]
+    figure.update_yaxes(rangemode="tozero", range=_at_least(history, columns))
+    return mark(rounds_axis(figure, rounds), at)
+
+
+def traffic(history: pd.DataFrame, at: int | None = None, rounds: int | None = None) -> go.Figure:
+    """What has been sent so far, to the server and back."""
+    table = with_totals(history)
+    figure = frame("MB")
+    for column, name, colour, dash in (("megabytes_up", "up", BLUE, "solid"), ("megabytes_down", "down", ORANGE, "dot")):
+        _add_line(figure, table["index"], table[column], name, "%{y:.2f} MB", {"color": colour, "dash": dash})
+    figure.update_yaxes(rangemode="tozero")
+    return mark(rounds_axis(figure, rounds), at)
+
+
+def _add_line(figure: go.Figure, x: pd.Series, y: pd.Series, name: str, hover: str, line: dict[str, Any]) -> None:
+    figure.add_scatter(
+        x=x, y=y, name=name, mode="lines+markers", line=line, marker={"size": 6}, hovertemplate=f"{hover}<extra>{name}</extra>"
+    )
+
+
+def _styles(methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Colour and dash by method; runs of the same method differ in symbol and in the weight of the line."""
+    seen: dict[str, int] = {}
+    styles = []
+    for method in methods:
+        nth = seen.get(method, 0)
+        seen[method] = nth + 1
+        colour, dash = method_style(method)
+        line = {"color": colour, "dash": dash, "width": 2.5 if nth == 0 else 1.5}
+        styles.append({"line": line, "marker": {"symbol": SYMBOLS[nth % len(SYMBOLS)], "size": 7 if nth == 0 else 9}})
+    return styles
+
+
+def _add_chance(figure: go.Figure, traces: Sequence[Trace], against: str) -> None:
+    """The level that random subspaces of the same ranks would have; it hangs on the ranks, which compared runs share."""
+    if traces and len(traces[0].history):
+        table = with_totals(traces[0].history)
+        hover = "%{y:.2f}<extra>random subspaces</extra>"
+        line = {"color": GREY, "dash": "dot", "width": 1.5}
+        figure.add_scatter(x=table[against], y=table["chance"], name="chance", mode="lines", hovertemplate=hover, line=line)
+        figure.update_yaxes(range=[0, 1.02])
+
+
+def _at_least(history: pd.DataFrame, columns: list[str], least: float = 1.0) -> list[float] | None:
+    """A range that shows an error of nothing as nothing, not as magnified rounding."""
+    greatest = 100 * float(np.nanmax(history[columns].to_numpy(float), initial=0.0))
+    return [0, least] if greatest < least else None

@@ -1,0 +1,54 @@
+"""The scalars of a round as people read them: names, units, and which way is better."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A scalar of a round as people read it: its name, its unit, how many decimals, and which way is better."""
+
+    title: str
+    about: str
+    unit: str = ""
+    scale: float = 1.0
+    digits: int = 2
+    better: str = ""  # "higher", "lower", or neither
+
+    def show(self, value: float) -> str:
+        """The value with its unit."""
+        if not isfinite(value):
+            return "not defined"
+        return f"{value * self.scale:,.{self.digits}f}{' ' + self.unit if self.unit else ''}"
+
+
+MEASURES: dict[str, Measure] = {
+    "accuracy": Measure("Test accuracy", "Share of the test samples that the server's model gets right.", "%", 100, 1, "higher"),
+    "loss": Measure("Test loss", "Mean cross-entropy of the server's model on the test samples.", better="lower"),
+    "train_loss": Measure(
+        "Training loss", "Mean cross-entropy during local training, over all clients of the round.", better="lower"
+    ),
+    "aggregation_error": Measure(
+        "Aggregation error",
+        "What the server's rule lost, as a share of the ideal update, the average of the clients' models.",
+        "%",
+        100,
+        1,
+        "lower",
+    ),
+    "alignment": Measure("Subspace alignment", "How much the clients' updates share their directions: 1 all of them, 0 none."),
+    "drift": Measure("Client drift", "How far the clients' movements lie from their mean, relative to the mean's own length."),
+    "cosine": Measure("Cosine between clients", "1: all move the same way. 0: at right angles. -1: against each other."),
+    "effective_rank": Measure("Effective rank", "How many directions the server's update really uses.", digits=1),
+    "energy_share": Measure("Energy share", "Share of the server's update that the smallest rank can hold.", "%", 100, 0),
+    "megabytes_up": Measure("Sent up", "Everything that the clients have sent to the server so far.", "MB", 1, 2, "lower"),
+    "megabytes_down": Measure("Sent down", "Everything that the server has sent to the clients so far.", "MB", 1, 2, "lower"),
+    "seconds": Measure("Time per round", "Wall-clock time of the round, training and diagnostics.", "s", better="lower"),
+}
+
+
+def with_totals(history: pd.DataFrame) -> pd.DataFrame:
+    """The history with the running totals of what was sent, in megabytes."""
+    return history.assign(megabytes_up=history["bytes_up"].cumsum() / 1e6, megabytes_down=history["bytes_down"].cumsum() / 1e6)

@@ -1,0 +1,58 @@
+"""Compare: which method does better on the same clients?"""
+
+import streamlit as st
+
+from ilora.dashboard import comparing, lab, link
+from ilora.dashboard.blocks import welcome_picture
+from ilora.dashboard.form import experiment_form
+from ilora.dashboard.navigation import title
+from ilora.methods import METHODS
+
+title("Which method does better?")
+lab.store()
+runs = comparing.compared_runs()
+with st.sidebar:
+    experiment = experiment_form(with_method=False)
+
+st.session_state.setdefault("compare.methods", list(METHODS)[: comparing.FIRST])
+offered = comparing.choices()
+chosen = st.multiselect(
+    "Methods",
+    list(offered),
+    key="compare.methods",
+    format_func=offered.__getitem__,
+    persist_state="session",
+    help="Two to six. All of them get the settings on the left: the same seed, clients and batches.",
+)
+problem, entrants = "", []
+if experiment:
+    try:
+        entrants = comparing.entrants(experiment, chosen)
+    except ValueError as error:
+        problem = str(error)
+if problem:
+    st.markdown(f":red[:material/error: {problem}]")
+busy = any(run.active for run in runs)
+st.button(
+    "Run all",
+    type="primary",
+    icon=":material/play_arrow:",
+    key="compare.run",
+    shortcut="Shift+Enter",
+    disabled=busy or not entrants,
+    on_click=comparing.start,
+    args=(entrants,),
+    help="Start one run per method.",
+)
+if refused := st.session_state.pop(comparing.REFUSED, ""):
+    st.error(refused, icon=":material/error:")
+link.publish(experiment, runs=",".join(run.id for run in runs))
+if runs:
+    comparing.comparison_view(runs)
+else:
+    welcome_picture(
+        experiment,
+        "Every method gets the same clients with the same samples, the same batches and the same start. What differs is only how"
+        " the method works, so that a difference between two lines is the method's."
+        " You can also pick stored runs on the Runs page.",
+    )

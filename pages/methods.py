@@ -1,0 +1,56 @@
+"""Methods: what each of them does, where it comes from, and its code."""
+
+import streamlit as st
+
+from ilora.dashboard.blocks import provenance_badge, show_formula, show_sources
+from ilora.dashboard.navigation import title
+from ilora.ingredients import INGREDIENTS, STAGES
+from ilora.methods import METHODS, Method
+
+PLAIN = Method(title="")
+
+
+def card(name: str, method: Method) -> None:
+    """One method with everything a reader needs to trust it."""
+    with st.container(border=True, key=f"method.{name}"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(f"#### {method.title}", width="content")
+            provenance_badge(method)
+        where = f"[{method.paper}](https://arxiv.org/abs/{method.paper.removeprefix('arXiv:')})" if method.paper else ""
+        st.caption(", ".join(part for part in (method.authors, str(method.year or ""), where) if part))
+        st.markdown(method.idea)
+        show_formula(method.formula)
+        for label, text in (
+            ("Note", method.note),
+            ("Ours where the source is silent", "; ".join(method.choices)),
+            ("Cost", method.cost),
+        ):
+            if text:
+                st.markdown(f"**{label}.** {text}")
+        recipe(method)
+
+
+def recipe(method: Method) -> None:
+    """The ingredients in which a method differs from plain averaging, each with its formula and code."""
+    own = {stage: key for stage, key in method.ingredients.items() if key != getattr(PLAIN, stage)}
+    with st.expander("Recipe and code", icon=":material/code:"):
+        st.caption("Plain federated averaging in every stage." if not own else "Where it differs from plain federated averaging:")
+        for stage, key in own.items() if own else {"aggregate": method.aggregate}.items():
+            ingredient = INGREDIENTS[stage][key]
+            st.markdown(f"**{stage.capitalize()}: {ingredient.title}.** {ingredient.idea}")
+            show_formula(ingredient.formula)
+            if isinstance(ingredient.source, str):
+                show_sources((ingredient.source,))
+
+
+title("What does each method do?")
+st.caption(
+    f"A method is a recipe: one ingredient for each of {len(STAGES)} stages of a round."
+    " The badge says where its formulas come from."
+)
+asked = st.text_input(
+    "Find", type="search", key="methods.find", placeholder="title, author or idea", live="300ms", label_visibility="collapsed"
+)
+for name, method in METHODS.items():
+    if asked.lower() in f"{name} {method.title} {method.authors} {method.idea}".lower():
+        card(name, method)

@@ -1,0 +1,103 @@
+"""Compare: the same experiment for every method, side by side."""
+
+import io
+
+import pandas as pd
+import pytest
+
+from ilora.dashboard import comparing
+from ilora.experiment import Experiment
+from tests.factory import store_run
+
+
+def said(app):
+    return " ".join(element.value for element in [*app.markdown, *app.caption, *app.warning])
+
+
+def stored_pair(store, **other):
+    first = store_run(store, Experiment(rounds=3, seed=1), done=3)
+    second = store_run(store, Experiment(**{"method": "fedit", "rounds": 3, "seed": 1, **other}), done=2)
+    return first, second
+
+
+def test_all_methods_start_on_the_same_clients_and_seed(open_app, store):
+    app = open_app("compare")
+    app.button(key="compare.run").click().run()
+    assert not app.exception
+    runs = store.runs()
+    assert {run.experiment.method for run in runs} == {"ilora", "fedit", "flora", "flexlora"}
+    assert len({run.group for run in runs}) == 1
+    plain = [run.experiment.replace(method="ilora") for run in runs]
+    assert all(experiment == plain[0] for experiment in plain)
+
+
+def test_one_method_alone_cannot_be_compared(open_app):
+    app = open_app("compare")
+    app.multiselect(key="compare.methods").set_value(["ilora"]).run()
+    assert "1 are chosen; allowed: 2 to 6" in said(app)
+    assert app.button(key="compare.run").disabled
+
+
+def test_modes_are_choices_of_their_own():
+    made = comparing.entrants(Experiment(clients=3), ["ilora", "ilora:official"])
+    assert [dict(experiment.options) for experiment in made] == [{}, {"mode": "official"}]
+    assert {experiment.clients for experiment in made} == {3}
+
+
+@pytest.mark.parametrize("chosen", [[], ["ilora"], ["ilora", "ilora"]])
+def test_too_few_choices_are_refused(chosen):
+    with pytest.raises(ValueError, match="2 to 6"):
+        comparing.entrants(Experiment(), chosen)
+
+
+def test_stored_runs_stand_side_by_side(open_app, store):
+    pair = stored_pair(store)
+    app = open_app("compare", runs=",".join(pair))
+    assert len(app.get("bidi_component")) == len(comparing.SHOWN)
+    assert "After round 2, test accuracy" in said(app) or "After round 2: test accuracy" in said(app)
+    assert "Not like with like" not in said(app)
+
+
+def test_runs_that_differ_in_more_than_the_method_carry_a_warning(open_app, store):
+    pair = stored_pair(store, seed=2, alpha=5)
+    app = open_app("compare", runs=",".join(pair))
+    assert "Not like with like: these runs also differ in alpha, seed." in said(app)
+
+
+def test_charts_against_megabytes(open_app, store):
+    app = open_app("compare", runs=",".join(stored_pair(store)))
+    app.session_state["compare.against"] = "megabytes_up"
+    app.run()
+    assert not app.exception
+
+
+def test_the_best_of_a_column_is_marked_and_ties_are_not():
+    titles = [comparing.MEASURES[name].title for name in comparing.COLUMNS]
+    frame = pd.DataFrame({"Run": ["A", "B"], "Rounds": [3, 3], **{title: [1.0, 2.0] for title in titles}})
+    shown = comparing.marked(frame)
+    assert shown["Test accuracy"][1].startswith("**")
+    assert shown["Test loss"][0].startswith("**")
+    assert "**" not in "".join(shown["Subspace alignment"])
+    tied = comparing.marked(frame.assign(**{"Test accuracy": 0.5}))
+    assert "**" not in "".join(tied["Test accuracy"])
+
+
+def test_the_csv_holds_every_round_of_every_run(open_app, store):
+    pair = stored_pair(store)
+    open_app("compare")
+    table = pd.read_csv(io.BytesIO(comparing.as_csv([store.run(run_id) for run_id in pair])))
+    assert table.groupby("run")["index"].max().to_dict() == {pair[0]: 3, pair[1]: 2}
+    assert set(table["method"]) == {"ilora", "fedit"}
+
+
+def test_names_tell_runs_apart(store, open_app):
+    ids = [store_run(store, Experiment(rounds=1, seed=seed), done=1) for seed in (1, 2)]
+    ids.append(store_run(store, Experiment(rounds=1, method="fedit"), done=1))
+    names = comparing.names_of([store.run(run_id) for run_id in ids])
+    assert len(set(names.values())) == 3
+    assert names[ids[2]] == "FedIT"
+
+
+def test_a_link_to_runs_that_are_gone_shows_the_start(open_app):
+    app = open_app("compare", runs="ilora-0000,fedit-0000")
+    assert len(app.get("bidi_component")) == 1

@@ -1,0 +1,303 @@
+"""The playground: settings become an experiment, a link brings them back, and every wrong value is named."""
+
+import pytest
+
+from ilora.experiment import Experiment
+from ilora.methods import METHODS
+from tests.factory import store_run
+
+DEFAULT = Experiment()
+
+
+def said(app):
+    return " ".join(element.value for element in [*app.markdown, *app.caption, *app.error])
+
+
+def setting(app, kind, name):
+    return getattr(app, kind)(key=f"setting.{name}")
+
+
+def address(app):
+    return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
+
+
+def newest(store):
+    return store.runs()[0]
+
+
+def test_a_newcomer_sees_a_picture_and_can_run(open_app):
+    app = open_app()
+    assert "press **run**" in said(app).lower()
+    assert len(app.get("bidi_component")) == 1
+    assert not app.button(key="run").disabled
+    assert app.button(key="pause").disabled
+    assert app.button(key="stop").disabled
+
+
+def test_run_submits_exactly_the_default_experiment(open_app, store):
+    app = open_app()
+    app.button(key="run").click().run()
+    assert not app.exception
+    assert newest(store).experiment == DEFAULT
+    assert newest(store).status == "queued"
+    assert address(app)["run"] == newest(store).id
+    assert app.button(key="run").disabled
+
+
+def test_the_controls_make_the_experiment(open_app, store):
+    app = open_app()
+    setting(app, "selectbox", "method").select("fedit")
+    setting(app, "selectbox", "profile").select("paper")
+    setting(app, "number_input", "clients").set_value(6)
+    setting(app, "select_slider", "alpha").set_value(10.0)
+    setting(app, "number_input", "rounds").set_value(3).run()
+    app.button(key="run").click().run()
+    expected = Experiment(method="fedit", ranks="paper", clients=6, alpha=10, rounds=3)
+    assert newest(store).experiment == expected
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_chosen_and_keeps_its_own_recipe(open_app, store, method):
+    app = open_app()
+    setting(app, "selectbox", "method").select(method).run()
+    assert not app.exception
+    app.button(key="run").click().run()
+    assert newest(store).experiment == Experiment(method=method)
+
+
+def test_a_list_of_ranks_makes_the_clients(open_app, store):
+    app = open_app()
+    setting(app, "selectbox", "profile").select("list").run()
+    setting(app, "text_input", "ranks").set_value("2, 4,16").run()
+    app.button(key="run").click().run()
+    assert newest(store).experiment.client_ranks == (2, 4, 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("2, 0", "ranks is 0"), ("2, 65", "ranks is 65"), ("", "ranks is"), ("2, two", "ranks is 'two'"), ("2, -1", "ranks is -1")],
+)
+def test_wrong_ranks_are_named_and_nothing_runs(open_app, store, text, sentence):
+    app = open_app()
+    setting(app, "selectbox", "profile").select("list").run()
+    setting(app, "text_input", "ranks").set_value(text).run()
+    assert not app.exception
+    assert sentence in said(app).replace("\\", "")
+    assert app.button(key="run").disabled
+    assert app.button(key="step").disabled
+
+
+def test_a_wrong_scaling_is_named(open_app):
+    app = open_app()
+    setting(app, "text_input", "scaling").set_value("much").run()
+    assert "scaling is 'much'" in said(app)
+    assert app.button(key="run").disabled
+
+
+def test_an_ingredient_can_be_swapped(open_app, store):
+    app = open_app()
+    app.selectbox(key="option.ilora.corrected.aggregate").select("svd").run()
+    app.button(key="run").click().run()
+    assert newest(store).experiment == Experiment(options={"aggregate": "svd"})
+
+
+def test_a_mode_and_its_options_go_together(open_app, store):
+    app = open_app()
+    app.session_state["option.ilora..mode"] = "official"
+    app.run()
+    assert "authors' code" in said(app)
+    app.button(key="run").click().run()
+    assert newest(store).experiment == Experiment(options={"mode": "official"})
+
+
+LINKED = Experiment(
+    method="flora", ranks=(2, 8), skew="shards", shards=3, participation=0.123, rounds=7, lr=0.01, seed=42, scaling="16/r",
+    local_steps=3, batch_size=8, optimizer="sgd", targets=("query", "mlp-in"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        DEFAULT,
+        LINKED,
+        Experiment(alpha=0.07),
+        Experiment(ranks="one-giant", clients=20, options={"mode": "paper", "aggregate": "svd"}),
+    ],
+    ids=["default", "everything", "odd alpha", "options"],
+)
+def test_a_link_shows_the_same_settings(open_app, store, experiment):
+    app = open_app(**experiment.to_query())
+    app.button(key="run").click().run()
+    assert not app.exception
+    assert newest(store).experiment == experiment
+
+
+def test_the_address_follows_the_settings(open_app):
+    app = open_app()
+    setting(app, "selectbox", "method").select("fedit").run()
+    setting(app, "number_input", "rounds").set_value(4).run()
+    query = address(app)
+    assert Experiment.from_query(query) == Experiment(method="fedit", rounds=4)
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ({"alpha": "-1"}, "alpha is -1"),
+        ({"alpha": "nan"}, "alpha is nan"),
+        ({"method": "magic"}, "method is 'magic'"),
+        ({"task": "chess"}, "task is 'chess'"),
+        ({"ranks": "2,x"}, "ranks is 'x'"),
+        ({"ranks": "0"}, "ranks is 0"),
+        ({"clients": "99999"}, "clients is 99999"),
+        ({"rounds": "1e99"}, "rounds is"),
+        ({"options": "{"}, "options is '{'"),
+        ({"options": '{"deltas": 3}'}, "option deltas is 3"),
+        ({"seed": "abc"}, "seed is 'abc'"),
+        ({"lr": "inf"}, "lr is inf"),
+        ({"targets": "nose"}, "targets is 'nose'"),
+        ({"participation": "0"}, "participation is 0"),
+    ],
+    ids=str,
+)
+def test_a_wrong_link_is_explained_and_the_default_stands(open_app, store, query, sentence):
+    app = open_app(**query, local_steps="5")
+    text = said(app).replace("\\", "")
+    assert sentence in text
+    assert "default is used instead" in text
+    app.button(key="run").click().run()
+    assert newest(store).experiment == Experiment(local_steps=5)
+
+
+def test_the_sentence_about_a_link_goes_when_its_control_is_used(open_app):
+    app = open_app(rounds="0")
+    assert "rounds is 0" in said(app)
+    setting(app, "number_input", "rounds").set_value(4).run()
+    assert "rounds is 0" not in said(app)
+
+
+def test_the_last_run_is_one_click_away(open_app, store):
+    run_id = store_run(store, Experiment(method="fedit", rounds=2), done=2)
+    app = open_app()
+    app.button(key="last").click().run()
+    assert address(app)["run"] == run_id
+    assert setting(app, "selectbox", "method").value == "fedit"
+    assert len(app.metric) == 5
+
+
+def test_settings_that_differ_from_the_run_are_pointed_out(open_app, store):
+    app = open_app(run=store_run(store, done=2))
+    assert "settings have changed" not in said(app)
+    setting(app, "number_input", "seed").set_value(9).run()
+    assert "settings have changed" in said(app)
+
+
+def test_a_stored_run_is_shown_with_numbers_and_sentences(open_app, store):
+    run_id = store_run(store, done=4)
+    app = open_app(run=run_id)
+    labels = [metric.label for metric in app.metric]
+    assert labels == ["Test accuracy", "Aggregation error", "Subspace alignment", "Client drift", "Sent up"]
+    assert app.metric[0].value == "60.0 %"
+    assert len(app.get("bidi_component")) == 6
+    assert "After round 4 the server's model gets 60.0 %" in said(app)
+
+
+def test_the_round_slider_moves_every_chart(open_app, store):
+    run_id = store_run(store, done=4)
+    app = open_app(run=run_id)
+    app.slider(key=f"round.{run_id}").set_value(2).run()
+    assert app.metric[0].value == "43.4 %"
+    assert "After round 2 " in said(app)
+    assert "After round 4 " not in said(app)
+
+
+def test_the_slider_follows_the_newest_round_until_it_is_moved(open_app, store):
+    run_id = store_run(store, Experiment(rounds=9), done=2, status="running")
+    app = open_app(run=run_id)
+    assert app.slider(key=f"round.{run_id}").value == 2
+
+    def one_more(index):
+        from tests.factory import make_round
+
+        store.save_round(run_id, make_round(index, DEFAULT.client_ranks, snapshot={}), "test")
+        app.run()
+
+    one_more(3)
+    assert app.slider(key=f"round.{run_id}").value == 3
+    app.slider(key=f"round.{run_id}").set_value(1).run()
+    one_more(4)
+    assert app.slider(key=f"round.{run_id}").value == 1
+    app.slider(key=f"round.{run_id}").set_value(9).run()
+    assert app.slider(key=f"round.{run_id}").value == 4
+
+
+@pytest.mark.parametrize("section", ["Aggregation", "Subspaces", "Drift", "Clients", "Cost"])
+def test_every_section_draws(open_app, store, section):
+    app = open_app(run=store_run(store, done=2))
+    app.session_state["section"] = section
+    app.run()
+    assert not app.exception
+    assert 2 <= len(app.get("bidi_component")) <= 4
+
+
+def test_one_client_and_one_round_are_enough(open_app, store):
+    app = open_app(run=store_run(store, Experiment(ranks=(4,), rounds=1), done=1))
+    assert not app.exception
+    assert len(app.metric) == 5
+
+
+def test_pause_resume_step_and_stop_reach_the_run(open_app, store):
+    run_id = store_run(store, Experiment(rounds=9), done=2, status="running")
+    app = open_app(run=run_id)
+    app.button(key="pause").click().run()
+    assert store.run(run_id).wanted == "pause"
+    app.button(key="step").click().run()
+    assert store.run(run_id).wanted == "step"
+    app.button(key="resume").click().run()
+    assert store.run(run_id).wanted == "run"
+    app.button(key="stop").click().run()
+    assert store.run(run_id).wanted == "stop"
+    assert not app.exception
+
+
+def test_step_begins_a_run_that_pauses_after_one_round(open_app, store):
+    app = open_app()
+    app.button(key="step").click().run()
+    assert newest(store).wanted == "step"
+
+
+def test_a_crash_is_one_line_with_the_log_a_click_away(open_app, store):
+    run_id = store_run(store, Experiment(rounds=9), done=2, status="failed", error="out of memory in round 3")
+    store.log(run_id, "Traceback: everything")
+    app = open_app(run=run_id)
+    assert "out of memory in round 3" in app.error[0].value
+    assert "Traceback: everything" in app.code[0].value
+    assert app.metric[0].value == "43.4 %"
+
+
+def test_a_damaged_round_is_one_line(open_app, store):
+    run_id = store_run(store, done=3)
+    store.round_file(run_id, 3).write_bytes(b"not a tensor file")
+    app = open_app(run=run_id)
+    assert "Round 3 of this run cannot be read" in app.warning[0].value
+
+
+def test_a_run_that_does_not_exist_is_no_error(open_app):
+    app = open_app(run="ilora-0000")
+    assert not app.button(key="run").disabled
+
+
+def test_the_screen_says_by_how_much_official_moves_the_model(open_app, store):
+    from ilora.claims import end
+    from tests.factory import make_facts, make_round
+
+    experiment = Experiment(rounds=1, options={"mode": "official"})
+    run_id = store.add(experiment, worker="test")
+    store.save_facts(run_id, make_facts(experiment.client_ranks))
+    store.save_round(run_id, make_round(1, experiment.client_ranks, moved_without_learning=0.54, snapshot={}), "test")
+    end(store, run_id, "test", "finished")
+    text = said(open_app(run=run_id))
+    assert "moves the adapted weights by 54 %" in text
+    assert "ILoRA" in text
+    assert "official" in text

@@ -1,0 +1,137 @@
+"""Figures show the numbers of the records, keep their size, and stay light."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ilora import figures
+from ilora.figures import Trace
+from ilora.methods import METHODS
+from tests.factory import LAYERS, RANKS, make_facts, make_history, make_round
+
+LAYER = LAYERS[0]
+
+
+def every_figure(ranks=RANKS):
+    history, record, facts = make_history(4, ranks), make_round(3, ranks), make_facts(ranks)
+    trace = Trace("run", "ilora", history)
+    return {
+        "accuracy": figures.over_rounds([trace], "accuracy", 3, rounds=15),
+        "alignment over rounds": figures.over_rounds([trace, trace], "alignment"),
+        "against MB": figures.over_rounds([trace], "loss", against="megabytes_up"),
+        "losses": figures.losses(history, 3, 15),
+        "error": figures.error_split(history, 3, 15),
+        "layers": figures.error_by_layer(record),
+        "alignment": figures.alignment(record, LAYER),
+        "angles": figures.angles(record, LAYER),
+        "drift": figures.drift(record, LAYER),
+        "spectrum": figures.spectrum(record, LAYER),
+        "holdings": figures.holdings(facts),
+        "participation": figures.participation(record, facts),
+        "own models": figures.clients_accuracy(record),
+        "traffic": figures.traffic(history, 3, 15),
+        "idea": figures.idea(ranks),
+    }
+
+
+@pytest.mark.parametrize("ranks", [(4,), RANKS, (2, 4) * 8, (2,) * 60], ids=["one", "four", "sixteen", "sixty"])
+def test_every_figure_can_be_drawn_for_any_number_of_clients(ranks):
+    for name, figure in every_figure(ranks).items():
+        layout = figure.to_dict()["layout"]
+        assert 250 <= layout["height"] <= 1_300, name
+        assert layout["uirevision"], name
+        assert layout["paper_bgcolor"].endswith(",0)"), name
+        json.loads(figure.to_json())
+
+
+def test_nothing_is_drawn_with_webgl():
+    kinds = {trace.type for figure in every_figure().values() for trace in figure.data}
+    assert kinds <= {"scatter", "bar", "heatmap"}
+
+
+def test_every_mark_tells_its_number_on_hover():
+    for name, figure in every_figure().items():
+        for trace in figure.data:
+            assert trace.hovertemplate, name
+
+
+def test_heights_do_not_change_while_a_run_grows():
+    first = figures.error_split(make_history(1), 1, 15).layout
+    last = figures.error_split(make_history(15), 15, 15).layout
+    assert first.height == last.height
+    assert tuple(first.xaxis.range) == tuple(last.xaxis.range)
+
+
+def test_a_method_has_one_colour_and_dash_everywhere_and_no_other_method_has_both():
+    styles = {figures.method_style(method) for method in METHODS}
+    assert len(styles) == len(METHODS)
+    lines = figures.over_rounds([Trace("a", "flora", make_history(2)), Trace("b", "ilora", make_history(2))], "loss").data
+    assert (lines[0].line.color, lines[0].line.dash) == figures.method_style("flora")
+    assert (lines[1].line.color, lines[1].line.dash) == figures.method_style("ilora")
+
+
+def test_two_runs_of_one_method_differ_in_symbol_and_weight():
+    lines = figures.over_rounds([Trace("a", "ilora", make_history(2)), Trace("b", "ilora", make_history(2))], "loss").data
+    assert lines[0].line.color == lines[1].line.color
+    assert lines[0].line.width != lines[1].line.width
+    assert lines[0].marker.symbol != lines[1].marker.symbol
+
+
+def test_percentages_are_percentages():
+    history = make_history(3)
+    line = figures.over_rounds([Trace("a", "ilora", history)], "accuracy").data[0]
+    np.testing.assert_allclose(line.y, 100 * history["accuracy"])
+    bars = figures.error_split(history).data
+    np.testing.assert_allclose(bars[0].y, 100 * history["averaging_error"])
+    np.testing.assert_allclose(bars[1].y, 100 * history["truncation_error"])
+    np.testing.assert_allclose(bars[2].y, 100 * history["aggregation_error"])
+
+
+def test_the_heat_map_shows_the_side_asked_for_and_no_diagonal():
+    record = make_round(2)
+    found = record.layers[LAYER]
+    for side, values in (("columns", found.overlap_columns), ("rows", found.overlap_rows)):
+        shown = np.array(figures.alignment(record, LAYER, side).data[0].z, dtype=float)
+        assert np.isnan(np.diag(shown)).all()
+        off = ~np.eye(len(shown), dtype=bool)
+        np.testing.assert_allclose(shown[off], values[off])
+
+
+def test_the_colour_bar_marks_chance_and_the_axes_name_the_ranks():
+    figure = figures.alignment(make_round(2), LAYER)
+    assert "chance" in figure.data[0].colorbar.ticktext
+    assert figure.layout.yaxis.ticktext[3] == "4 (r 16)"
+
+
+def test_clients_of_one_rank_share_a_colour():
+    bars = figures.drift(make_round(1, (2, 16, 2, 16)), LAYER).data
+    assert [bar.name for bar in bars] == ["rank 2", "rank 16"]
+    assert list(bars[0].x) == ["1", "3"]
+
+
+def test_bubbles_are_the_samples():
+    facts = make_facts()
+    total = sum(sum(trace.customdata) for trace in figures.holdings(facts).data)
+    assert total == facts.class_counts.sum()
+
+
+def test_absent_clients_are_pale():
+    facts, record = make_facts(), make_round(1, (2, 4))
+    opacity = {bar.name: bar.marker.opacity[0] for bar in figures.participation(record, facts).data}
+    assert opacity == {"rank 2": 1.0, "rank 4": 1.0, "rank 8": 0.25, "rank 16": 0.25}
+
+
+def test_an_error_of_rounding_size_is_not_blown_up():
+    history = make_history(2).assign(averaging_error=1e-8, truncation_error=1e-8, aggregation_error=1e-8)
+    assert tuple(figures.error_split(history).layout.yaxis.range) == (0, 1)
+
+
+def test_the_round_looked_at_is_marked():
+    shapes = figures.losses(make_history(5), 3).layout.shapes
+    assert [shape.x0 for shape in shapes] == [3]
+
+
+def test_a_full_figure_stays_small():
+    sizes = {name: len(figure.to_json()) for name, figure in every_figure((2, 4) * 8).items()}
+    assert max(sizes.values()) < 80_000, sizes

@@ -1,0 +1,135 @@
+"""The sentences under the charts say what is in the records, also at the edges."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ilora import sentences
+from ilora.measures import MEASURES
+from tests.factory import LAYERS, make_facts, make_history, make_layer, make_round
+
+LAYER = LAYERS[1]
+
+
+def one_client_round():
+    return make_round(1, ranks=(4,))
+
+
+def with_layer(record, **changes):
+    return replace(record, layers={**record.layers, LAYER: replace(record.layers[LAYER], **changes)})
+
+
+def test_names_are_short_where_they_stay_different():
+    assert sentences.layer_names(["a.layers.0.attention.q_proj", "a.layers.1.attention.v_proj"]) == {
+        "a.layers.0.attention.q_proj": "block 1 query",
+        "a.layers.1.attention.v_proj": "block 2 value",
+    }
+    clash = ["a.0.x.query", "b.0.x.query"]
+    assert sentences.layer_names(clash) == dict(zip(clash, clash, strict=True))
+    assert sentences.client_name(2, 8) == "client 3 (rank 8)"
+
+
+def test_accuracy_says_value_change_and_chance():
+    history = make_history(4)
+    text = sentences.accuracy(history, 4, classes=10)
+    assert text == (
+        "After round 4 the server's model gets 60.0 % of the test samples right, 6.2 points more than a round earlier;"
+        " guessing would get 10 %."
+    )
+
+
+def test_the_first_round_has_nothing_to_compare_with():
+    assert sentences.accuracy(make_history(1)) == "After round 1 the server's model gets 20.0 % of the test samples right."
+
+
+def test_the_past_is_told_from_the_past():
+    history = make_history(6)
+    assert "round 2" in sentences.accuracy(history, 2)
+    assert "By round 2 " in sentences.traffic(history, 2)
+    assert "0.40 MB up" in sentences.traffic(history, 2)
+
+
+def test_the_error_is_split_into_averaging_and_cutting():
+    history = make_history(2).assign(averaging_error=0.12, truncation_error=0.0, aggregation_error=0.12)
+    text = sentences.error_split(history, server_rank=16)
+    assert "averaging lost 12 % of the ideal update; cutting to rank 16 lost nothing." in text
+
+
+def test_no_error_is_said_to_be_none():
+    history = make_history(1).assign(averaging_error=0.0, truncation_error=1e-7, aggregation_error=1e-7)
+    assert "nothing was lost" in sentences.error_split(history)
+
+
+def test_the_client_that_points_away_is_named():
+    angles = np.full((4, 4), 20.0)
+    angles[2, :] = angles[:, 2] = 71.0
+    record = with_layer(make_round(3), angles=angles, angles_global=np.array([10.0, 10.0, 64.0, 10.0]))
+    expected = (
+        "Client 3 (rank 8) points 71° away from the others in block 1 value, round 3, and 64° away from the ideal movement."
+    )
+    assert sentences.angles(record, LAYER) == expected
+
+
+def test_alignment_is_held_against_chance():
+    overlap = np.full((4, 4), 0.9)
+    overlap[1, :] = overlap[:, 1] = 0.2
+    record = with_layer(make_round(3), overlap_columns=overlap)
+    text = sentences.alignment(record, LAYER)
+    assert text.startswith("Client 2 (rank 4) shares least")
+    assert "overlap 0.20 on average, where random subspaces would have 0.12" in text
+
+
+def test_one_client_alone_is_no_error():
+    record = one_client_round()
+    assert "no pair of clients" in sentences.alignment(record, LAYER)
+    assert "no pair of clients" in sentences.angles(record, LAYER)
+    assert "only one movement" in sentences.drift(record, LAYER)
+    assert "1 of 1 clients" in sentences.participation(record, make_facts((4,)))
+    assert sentences.holdings(make_facts((4,))).startswith("One client holds all")
+
+
+def test_zero_updates_leave_no_nan_on_the_screen():
+    scalars = ("effective_rank", "relative_error", "averaging_error", "truncation_error", "cosine")
+    blank = dict.fromkeys(scalars, float("nan"))
+    arrays = {name: np.full((4, 4), np.nan) for name in ("angles", "overlap_columns", "overlap_rows", "cosines")}
+    record = make_round(1)
+    layer = make_layer(4, np.random.default_rng(0), **blank, **arrays, angles_global=np.full(4, np.nan))
+    record = replace(record, layers=dict.fromkeys(record.layers, layer))
+    history = make_history(1).assign(averaging_error=np.nan, truncation_error=np.nan, aggregation_error=np.nan)
+    texts = [
+        sentences.error_split(history),
+        sentences.error_by_layer(record),
+        sentences.alignment(record, LAYER),
+        sentences.angles(record, LAYER),
+        sentences.drift(record, LAYER),
+        sentences.spectrum(record, LAYER),
+        sentences.over_rounds("aggregation_error", history),
+    ]
+    assert not any("nan" in text for text in texts), texts
+
+
+def test_standing_still_is_told_from_moving():
+    assert "exactly as it was" in sentences.moved(make_round(1))
+    moving = sentences.moved(make_round(1, moved_without_learning=0.541))
+    assert moving == "Even without any learning this method moves the adapted weights by 54 % of their length."
+
+
+def test_comparison_names_the_leader_after_the_last_common_round():
+    better, worse = make_history(5).assign(accuracy=0.9), make_history(3).assign(accuracy=0.5)
+    text = sentences.compare("accuracy", {"A": better, "B": worse})
+    assert text == "After round 3, test accuracy is best with A, 90.0 %, and lowest with B, 50.0 %."
+    assert "best with B" in sentences.compare("accuracy", {"A": worse, "B": better})
+    assert sentences.compare("loss", {"A": worse, "B": better.assign(loss=0.1)}).count("lowest with B") == 1
+
+
+def test_comparison_of_nothing():
+    assert sentences.compare("loss", {}) == "Nothing has been computed yet."
+    assert sentences.compare("loss", {"A": make_history(1).iloc[:0]}) == "Nothing has been computed yet."
+
+
+@pytest.mark.parametrize("measure", sorted(set(MEASURES) - {"megabytes_up", "megabytes_down"}))
+def test_every_measure_has_a_sentence(measure):
+    text = sentences.over_rounds(measure, make_history(3), 2)
+    assert text.startswith("After round 2: ")
+    assert text.endswith(".")
