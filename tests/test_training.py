@@ -1,6 +1,7 @@
 """Training all clients at once is training each alone: gradients are one's own, chunks and little memory change nothing."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -208,5 +209,5 @@ def test_the_objective_is_the_mean_cross_entropy_of_each_clients_batch():
     draw = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(3, 5, 4, generator=draw), torch.randint(0, 4, (3, 5), generator=draw)
     want = [functional.cross_entropy(x, y) for x, y in zip(logits, labels, strict=True)]
-    step = SimpleNamespace(logits=logits, labels=labels)
+    step: Any = SimpleNamespace(logits=logits, labels=labels)
     torch.testing.assert_close(cross_entropy(step), torch.stack(want))

@@ -57,7 +57,8 @@ class FakeTurn:
     """What control variates look at: who takes part, what they own, and their gradients."""
 
     def __init__(self, ids: list[int], gradient: dict[str, torch.Tensor]) -> None:
-        self.ids, self._gradient, self.asked = ids, gradient, []
+        self.ids, self._gradient = ids, gradient
+        self.asked: list[str] = []
         self.owned = None
 
     def spread(self, A: Any, B: Any) -> dict[str, torch.Tensor]:
@@ -66,6 +67,10 @@ class FakeTurn:
     def gradient(self, scale: str) -> dict[str, torch.Tensor]:
         self.asked.append(scale)
         return self._gradient
+
+
+def turn_of(ids: list[int], gradient: dict[str, torch.Tensor]) -> Any:
+    return FakeTurn(ids, gradient)
 
 
 def made(clients: int, scale: str = "scaffold") -> ControlVariates:
@@ -80,7 +85,7 @@ def test_five_rounds_with_partial_participation_and_mixed_ranks_follow_the_refer
             for k in ids
         ]
         sent = stack(gradients)
-        got = rule(FakeTurn(ids, sent))
+        got = rule(turn_of(ids, sent))
         want = stack(reference.round(ids, gradients))
         for name in want:
             torch.testing.assert_close(got[name], want[name])
@@ -92,7 +97,7 @@ def test_five_rounds_with_partial_participation_and_mixed_ranks_follow_the_refer
 
 def test_the_first_round_is_not_corrected():
     gradient = stack([{"A": np.ones((r, D)), "B": np.ones((D, r)), "head": np.ones(3)} for r in RANKS])
-    correction = made(4)(FakeTurn([0, 1, 2, 3], gradient))
+    correction = made(4)(turn_of([0, 1, 2, 3], gradient))
     assert not any(tensor.any() for tensor in correction.values())
 
 
@@ -102,21 +107,21 @@ def test_with_everyone_there_the_servers_variate_is_the_mean_of_the_clients():
         gradient = stack([
             {"A": random.normal(size=(r, D)), "B": random.normal(size=(D, r)), "head": random.normal(size=3)} for r in RANKS
         ])  # fmt: skip
-        rule(FakeTurn([0, 1, 2, 3], gradient))
+        rule(turn_of([0, 1, 2, 3], gradient))
     for name in gradient:
         torch.testing.assert_close(rule.state[f"c/{name}"], rule.state[f"c_k/{name}"].mean(0))
 
 
 @pytest.mark.parametrize("scale", ["scaffold", "official"])
 def test_the_scale_reaches_whoever_computes_the_gradient(scale):
-    turn = FakeTurn([0], stack([{"A": np.ones((2, D)), "B": np.ones((D, 2)), "head": np.ones(3)}]))
+    turn = turn_of([0], stack([{"A": np.ones((2, D)), "B": np.ones((D, 2)), "head": np.ones(3)}]))
     made(1, scale)(turn)
     assert turn.asked == [scale]
 
 
 def test_no_correction_asks_for_no_gradient_and_sends_nothing():
-    turn = FakeTurn([0], {})
-    assert none(turn) is None
+    turn = turn_of([0], {})
+    none(turn)
     assert turn.asked == []
     assert not hasattr(none, "extra_floats")
     assert ControlVariates.extra_floats == 1
