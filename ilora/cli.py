@@ -190,13 +190,17 @@ def methods_command(chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(
             json.dumps(
-                {key: asdict(method) | {"provenance": PROVENANCE[method.provenance]} for key, method in METHODS.items()}, indent=2
+                {key: asdict(method) | {"provenance": PROVENANCE[method.provenance_of()]} for key, method in METHODS.items()},
+                indent=2,
             )
         )
     else:
         print_table(
             ["method", "title", "paper", "year", "provenance", "modes"],
-            [[key, m.title, m.paper, m.year or "", PROVENANCE[m.provenance], ", ".join(m.modes)] for key, m in METHODS.items()],
+            [
+                [key, m.title, m.paper, m.year or "", PROVENANCE[m.provenance_of()], ", ".join(m.modes)]
+                for key, m in METHODS.items()
+            ],
         )
     return 0
 

@@ -11,6 +11,7 @@ PROVENANCE = {
     "paper": "exact from the paper",
     "secondary": "from a secondary source",
     "reconstruction": "reconstruction: the mechanism is the paper's, the form is ours",
+    "corrected": "the paper's algorithm, its bookkeeping corrected by us",
     "own": "your own method",
 }
 
@@ -39,6 +40,11 @@ class Method:
     server: str = "take"
     options: Mapping[str, Any] = field(default_factory=dict)
     modes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the first one is the default
+
+    def provenance_of(self, mode: str = "") -> str:
+        """The key of PROVENANCE of one mode, the default one if none is named."""
+        chosen = self.modes.get(mode or next(iter(self.modes), ""), {})
+        return str(chosen.get("provenance", self.provenance))
 
     @property
     def ingredients(self) -> dict[str, str]:

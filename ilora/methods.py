@@ -59,7 +59,7 @@ def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None
         allowed = f"allowed are {', '.join(chosen.modes)}" if chosen.modes else "this method has no modes"
         raise ValueError(f"option mode of method {method} is {shown(mode)}; {allowed}.")
     settings = {**chosen.options, **chosen.modes.get(mode, {}), **options}
-    settings.pop("mode", None)
+    settings = {name: value for name, value in settings.items() if name not in ("mode", "provenance")}
     own_scaling = settings.pop("scaling", 1.0)
     ingredients = {stage: settings.pop(stage, key) for stage, key in chosen.ingredients.items()}
     for stage, key in ingredients.items():

@@ -23,6 +23,7 @@ BADGES: dict[str, tuple[Literal["green", "orange", "violet"], str]] = {
     "paper": ("green", ":material/article:"),
     "secondary": ("orange", ":material/format_quote:"),
     "reconstruction": ("orange", ":material/construction:"),
+    "corrected": ("orange", ":material/build:"),
     "own": ("violet", ":material/person:"),
 }
 
@@ -101,10 +102,11 @@ def _number(
     st.metric(words.title, words.show(now[name]), delta, delta_color=colour, delta_description=note, height="stretch")
 
 
-def provenance_badge(method: Method) -> None:
-    """Where the formulas of a method come from."""
-    colour, icon = BADGES[method.provenance]
-    st.badge(PROVENANCE[method.provenance].capitalize(), icon=icon, color=colour)
+def provenance_badge(method: Method, mode: str = "") -> None:
+    """Where the formulas of a method, in one of its modes, come from."""
+    provenance = method.provenance_of(mode)
+    colour, icon = BADGES[provenance]
+    st.badge(PROVENANCE[provenance][0].upper() + PROVENANCE[provenance][1:], icon=icon, color=colour)
 
 
 def method_line(name: str, mode: str, record: Round) -> None:
@@ -112,7 +114,7 @@ def method_line(name: str, mode: str, record: Round) -> None:
     method = METHODS[name]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{method.title}**" + (f", {mode or next(iter(method.modes))}" if method.modes else ""), width="content")
-        provenance_badge(method)
+        provenance_badge(method, mode)
         with st.popover("About", type="tertiary", icon=":material/info:"):
             st.markdown(method.idea)
             show_formula(method.formula)

@@ -219,6 +219,5 @@ def _rounds(run: Run) -> None:
         for column, name in zip(st.columns(len(pair)), pair, strict=True):
             with column:
                 chart_block(name, view)
-    st.caption(
-        f"Seed {run.experiment.seed} · {facts.device}, {facts.precision}, {facts.threads} thread{'' if facts.threads == 1 else 's'} · run `{run.id}`"
-    )
+    threads = f"{facts.threads} thread{'' if facts.threads == 1 else 's'}"
+    st.caption(f"Seed {run.experiment.seed} · {facts.device}, {facts.precision}, {threads} · run `{run.id}`")

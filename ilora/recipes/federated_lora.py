@@ -20,8 +20,14 @@ METHODS: dict[str, Method] = {
         correction="control-variates",
         aggregate="concat-qr",
         modes={
-            "corrected": {},
-            "paper": {"scaling": 1.0, "residual": "plain", "deltas": False, "control_scale": "official"},
+            "corrected": {"provenance": "corrected"},
+            "paper": {
+                "provenance": "secondary",
+                "scaling": 1.0,
+                "residual": "plain",
+                "deltas": False,
+                "control_scale": "official",
+            },
             "official": {"scaling": "16/r", "residual": "plain", "rescale": True, "deltas": False, "control_scale": "official"},
         },
     ),
