@@ -4,7 +4,7 @@ WORKERS ?= 2
 python := .venv/bin/python
 export PYTHON
 
-.PHONY: help setup app test bench clean
+.PHONY: help setup app test bench screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,9 @@ test: setup ## check style and types, then run every test, in a browser too
 
 bench: setup ## measure the figures that the README quotes
 	@$(python) -m benchmarks.engine
+
+screenshots: setup ## photograph the app for the documents
+	@$(python) scripts/screenshots.py
 
 clean: ## remove .venv and everything that the tools left behind
 	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-results

@@ -1,0 +1,87 @@
+"""Takes the pictures of the documents from the real app: `make screenshots` starts it, runs experiments and photographs pages."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parent.parent
+PICTURES = ROOT / "docs" / "screenshots"
+PORT = 8599
+IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
+WIDE, NARROW = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
+
+
+@contextmanager
+def app() -> Iterator[str]:
+    """The app on an empty home, until the block ends."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(PORT), "--server.headless", "true"]
+        server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "ILORA_HOME": home}, stdout=subprocess.DEVNULL)
+        url = f"http://127.0.0.1:{PORT}"
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"{url}/_stcore/health", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.2)
+        try:
+            yield url
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def take(page: Page, name: str) -> None:
+    """One picture, once the page has settled."""
+    page.wait_for_selector(IDLE)
+    page.wait_for_timeout(1_500)
+    page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def open_page(browser: Any, url: str, **options: Any) -> Page:
+    """A page that has finished loading."""
+    page: Page = browser.new_page(**options)
+    page.goto(url)
+    page.wait_for_selector(IDLE, timeout=60_000)
+    return page
+
+
+def main() -> None:
+    """Run the default experiment and a comparison, and photograph what they show."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    with app() as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = open_page(browser, url, viewport=WIDE)
+        page.get_by_role("button", name="Run").first.click()
+        page.get_by_text("all rounds are done").wait_for(timeout=120_000)
+        take(page, "playground")
+        run = page.url
+        page.get_by_role("radio", name="Subspaces").or_(page.get_by_role("button", name="Subspaces")).first.click()
+        take(page, "subspaces")
+        take(open_page(browser, run, viewport=WIDE, color_scheme="dark"), "playground-dark")
+        take(open_page(browser, run, viewport=NARROW), "playground-narrow")
+        compare = open_page(browser, f"{url}/compare?rounds=8", viewport=WIDE)
+        compare.get_by_role("button", name="Run all").click()
+        stop = compare.get_by_role("button", name="Stop all")
+        stop.wait_for()
+        stop.wait_for(state="hidden", timeout=180_000)
+        take(compare, "compare")
+        take(open_page(browser, f"{url}/methods", viewport=WIDE), "methods")
+        take(open_page(browser, f"{url}/runs", viewport=WIDE), "runs")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
