@@ -11,7 +11,7 @@ from ilora.tasks.base import Data
 if TYPE_CHECKING:
     from ilora.engines import Engine
 
-MOST_CLIENT_ROWS = 20_000  # clients x test samples that are evaluated in a round; with many clients each sees fewer samples
+MOST_CLIENT_ROWS = 8_000  # clients x test samples that are evaluated in a round; with many clients each sees fewer samples
 
 
 class ClientScores(NamedTuple):
@@ -31,7 +31,7 @@ def score_server(engine: "Engine", parameters: Parameters, base: Base, test: Dat
 
 def score_clients(engine: "Engine", parameters: Parameters, base: Base, test: Data, class_counts: Tensor) -> ClientScores:
     """Score every client's trained model on the first test samples, MOST_CLIENT_ROWS over all clients; counts (K, classes)."""
-    samples = min(len(test), max(100, MOST_CLIENT_ROWS // len(class_counts)))
+    samples = min(len(test), max(40, MOST_CLIENT_ROWS // len(class_counts)))
     some = Data({name: tensor[:samples] for name, tensor in test.inputs.items()}, test.labels[:samples])
     logits = engine.logits(parameters, base, some)
     right = (logits.argmax(2) == some.labels).float()

@@ -17,7 +17,9 @@ from ilora.tasks.base import Data
 
 Forward = Callable[[Parameters, Base, Mapping[str, Tensor]], Output]
 OnStep = Callable[[int, int], None]  # client-steps done, of how many
-EVALUATION_ROWS = 4_096  # samples that pass at once where nothing is learned
+EVALUATION_ROWS = 1_024  # samples that pass at once where nothing is learned; more fall out of a CPU's cache
+GRADIENT_CLIENTS = 16  # clients, and samples of each, that pass at once where only a gradient is asked for
+GRADIENT_SAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,13 @@ class VectorisedEngine:
         Clients are taken from the largest to the smallest, so that a slice of samples meets only those that have so many.
         """
         order = sorted(range(len(samples)), key=lambda k: -len(samples[k]))
-        rows = max(1, EVALUATION_ROWS // 8)
         total = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
-        for first in range(0, len(samples[order[0]]), 32):
+        for first in range(0, len(samples[order[0]]), GRADIENT_SAMPLES):
+            here = slice(first, first + GRADIENT_SAMPLES)
             active = [k for k in order if len(samples[k]) > first]
-            for group in (active[i : i + rows // 32] for i in range(0, len(active), rows // 32)):
+            for group in (active[i : i + GRADIENT_CLIENTS] for i in range(0, len(active), GRADIENT_CLIENTS)):
                 part = {name: tensor[group].requires_grad_() for name, tensor in parameters.items()}
-                index, weight = pad_rows([(samples[k][first : first + 32], weights[k][first : first + 32]) for k in group])
+                index, weight = pad_rows([(samples[k][here], weights[k][here]) for k in group])
                 inputs, labels = gather(self.data, index)
                 logits = self.model.forward(part, base[group], inputs).logits
                 loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")

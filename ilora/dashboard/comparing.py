@@ -205,7 +205,7 @@ def _table(runs: Sequence[Run]) -> None:
     )
     st.download_button(
         "Download all rounds as CSV",
-        as_csv(runs),
+        lambda: as_csv(runs),  # made at the click, so that it holds the newest round
         "comparison.csv",
         "text/csv",
         icon=":material/download:",

@@ -14,10 +14,19 @@ from torch.func import functional_call
 
 from ilora.stacked import Base, Output, Parameters, features_of
 from ilora.tasks.base import Data
-from ilora.training import Forward, LocalWork, OnStep, Trained, adjust_gradient, client_norms, gather, make_optimizer
+from ilora.training import (
+    GRADIENT_SAMPLES,
+    Forward,
+    LocalWork,
+    OnStep,
+    Trained,
+    adjust_gradient,
+    client_norms,
+    gather,
+    make_optimizer,
+)
 
 BATCH = 256  # samples that pass at once where nothing is learned
-GRADIENT_ROWS = 32  # as in the vectorised engine, so that sums are taken in the same order
 
 
 class SequentialEngine:
@@ -55,10 +64,10 @@ class SequentialEngine:
         total = []
         for k, (index, weight) in enumerate(zip(samples, weights, strict=True)):
             client, own = self.client(parameters, base, k)
-            for first in range(0, len(index), GRADIENT_ROWS):
-                inputs, labels = gather(self.data, index[first : first + GRADIENT_ROWS])
+            for first in range(0, len(index), GRADIENT_SAMPLES):
+                inputs, labels = gather(self.data, index[first : first + GRADIENT_SAMPLES])
                 loss = nn.functional.cross_entropy(client(**inputs).logits, labels, reduction="none")
-                (loss * weight[first : first + GRADIENT_ROWS]).sum().backward()
+                (loss * weight[first : first + GRADIENT_SAMPLES]).sum().backward()
             gradients = {name: torch.zeros_like(t) if t.grad is None else t.grad for name, t in own.items()}
             total.append(self._padded(gradients, parameters))
         return {name: torch.stack([t[name] for t in total]) for name in parameters}
