@@ -15,7 +15,7 @@ SECONDS = 90_000  # ms: a cold worker on a busy machine
 
 
 def press(page, name):
-    page.get_by_role("button", name=re.compile(rf"^\s*{name}\b")).click()
+    page.locator(".st-key-transport").get_by_role("button", name=re.compile(rf"^\s*{name}\b")).click()
 
 
 def wait_for(page, text, timeout=SECONDS):
