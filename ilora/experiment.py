@@ -1,7 +1,7 @@
 """Experiment: everything a user can choose, checked when it is made, and the same in Python, JSON and a URL."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, get_args
@@ -63,7 +63,7 @@ class Experiment:
 
     task: str = "digits"
     method: str = "ilora"
-    ranks: tuple[int, ...] | str = "spread"  # one rank per client, or the name of a profile
+    ranks: Sequence[int] | str = "spread"  # one rank per client, or the name of a profile
     clients: int | None = None  # with a profile: how many; 8 if not said
     skew: str = "label"
     alpha: float = 0.3
@@ -76,7 +76,7 @@ class Experiment:
     lr: float = 2e-3
     scaling: float | str | None = None  # None: the method's own, 1 for most
     backbone: str = ""  # empty: the task's own
-    targets: tuple[str, ...] = ()  # empty: the task's own, query and value
+    targets: Sequence[str] = ()  # empty: the task's own, query and value
     seed: int = 0
     device: str = "auto"
     precision: str = "float32"
@@ -137,7 +137,7 @@ class Experiment:
     @property
     def client_ranks(self) -> tuple[int, ...]:
         """The rank of every client, K of them."""
-        return profile_ranks(self.ranks, self.clients or 1) if isinstance(self.ranks, str) else self.ranks
+        return profile_ranks(self.ranks, self.clients or 1) if isinstance(self.ranks, str) else tuple(self.ranks)
 
     def replace(self, **changes: Any) -> "Experiment":
         """The same experiment with some fields changed, checked anew."""

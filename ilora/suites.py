@@ -1,0 +1,157 @@
+"""Suites: every method over several seeds on the same clients and batches, and the table that the documents quote."""
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+from tqdm import tqdm
+
+from ilora import jobs
+from ilora.experiment import Experiment
+from ilora.methods import METHODS, PROVENANCE
+from ilora.store import Run, Store
+
+GROUP = "suite-seeds"
+MEASURES = {"accuracy": "accuracy", "loss": "loss", "aggregation_error": "aggregation error", "drift": "drift"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a method under options of its own."""
+
+    title: str
+    method: str
+    options: dict[str, str]
+
+
+def rows_of(methods: Sequence[str]) -> list[Row]:
+    """A row for each method, for each further mode, and for ILoRA without its control variates."""
+    rows = []
+    for key in methods:
+        method = METHODS[key]
+        modes = list(method.modes) or [""]
+        rows += [Row(f"{method.title}{', ' + mode if mode else ''}", key, {"mode": mode} if mode else {}) for mode in modes]
+        if key == "ilora":
+            rows.append(Row("ILoRA, no control variates", key, {"correction": "none"}))
+    return rows
+
+
+def run_seeds(store: Store, base: Experiment, rows: Sequence[Row], seeds: int) -> dict[str, list[Run]]:
+    """Train every row under seeds 0, 1, ... in worker processes, reuse what the store has; runs by row title."""
+    known = {run.experiment_json: run.id for run in store.runs(GROUP) if run.status == "finished"}
+    ids: dict[str, list[str]] = {}
+    for row in rows:
+        for seed in range(seeds):
+            experiment = base.replace(method=row.method, options=row.options, seed=seed)
+            wanted = known.get(experiment.to_json())
+            name = f"{row.title}, seed {seed}"
+            ids.setdefault(row.title, []).append(wanted or jobs.submit(store, experiment, name, group=GROUP))
+    wait_for(store, [run_id for group in ids.values() for run_id in group])
+    return {title: [store.run(run_id) for run_id in group] for title, group in ids.items()}
+
+
+def wait_for(store: Store, ids: Sequence[str]) -> None:
+    """Keep workers at it until no run of `ids` is waiting or training, under a progress bar."""
+    with tqdm(total=len(ids), unit="run") as bar:
+        while True:
+            jobs.tend(store)
+            left = sum(store.run(run_id).status in ("queued", "running", "interrupted") for run_id in ids)
+            bar.n = len(ids) - left
+            bar.refresh()
+            if not left:
+                return
+            time.sleep(1)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half the width of its 95 % t-interval."""
+    numbers = np.asarray(values, dtype=float)
+    if len(numbers) < 2:
+        return float(numbers.mean()), float("nan")
+    return float(numbers.mean()), float(student.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / sqrt(len(numbers)))
+
+
+def table(store: Store, runs: dict[str, list[Run]]) -> pd.DataFrame:
+    """One line per row, the best accuracy first: mean and half interval of each measure after the last round, and the cost."""
+    lines = []
+    for title, group in runs.items():
+        finished = [run for run in group if run.status == "finished"]
+        if not finished:
+            continue
+        line: dict[str, object] = {"method": title, "seeds": len(finished)}
+        for measure, name in MEASURES.items():
+            line[name], line[f"{name} +-"] = interval([run.last[measure] for run in finished])
+        history = store.history(finished[0].id)
+        line["MB up"], line["MB down"] = history["bytes_up"].sum() / 1e6, history["bytes_down"].sum() / 1e6
+        chosen = finished[0].experiment
+        line["provenance"] = PROVENANCE[METHODS[chosen.method].provenance_of(chosen.options.get("mode", ""))]
+        lines.append(line)
+    return pd.DataFrame(lines).sort_values("accuracy", ascending=False, ignore_index=True)
+
+
+def report(base: Experiment, frame: pd.DataFrame) -> str:
+    """The table as a document, with what it says in sentences; every number in it comes from `frame`."""
+    ranks = base.ranks if isinstance(base.ranks, str) else ", ".join(map(str, base.ranks))
+    return "\n".join(
+        [
+            "# Results",
+            "",
+            "Written by `python -m ilora compare --suite seeds`; do not edit. Mean after the last round ± half of the 95 %",
+            "t-interval over seeds. Under one seed every method meets the same clients, batches and starting head.",
+            "",
+            f"Task {base.task}; {base.clients} clients, ranks: {ranks}; skew {base.skew}, alpha {base.alpha:g};",
+            f"{base.rounds} rounds of {base.local_steps} steps of batch {base.batch_size}; {base.optimizer} at {base.lr:g}",
+            "for every method: none was tuned on its own.",
+            "",
+            "| method | seeds | accuracy, % | loss | aggregation error | drift D | MB up | MB down | its formulas |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(line_of(row) for row in frame.to_dict("records")),
+            "",
+            *sentences(frame),
+        ]
+    )
+
+
+def line_of(row: dict[Hashable, Any]) -> str:
+    """One line of the table."""
+    accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy +-']:.1f}"
+    loss = f"{row['loss']:.3f} ± {row['loss +-']:.3f}"
+    bytes_sent = f"{row['MB up']:.1f} | {row['MB down']:.1f}"
+    rest = f"{row['aggregation error']:.2g} | {row['drift']:.1f} | {bytes_sent} | {row['provenance']}"
+    return f"| {row['method']} | {row['seeds']} | {accuracy} | {loss} | {rest} |"
+
+
+def sentences(frame: pd.DataFrame) -> list[str]:
+    """What the table says: who leads, who cannot be told from the leader, and where ILoRA stands."""
+    best = frame.iloc[0]
+    floor = best["accuracy"] - best["accuracy +-"]
+    level = [r["method"] for _, r in frame.iloc[1:].iterrows() if r["accuracy"] + r["accuracy +-"] >= floor]
+    lines = [f"{best['method']} has the highest mean accuracy, {best['accuracy']:.1%}."]
+    if level:
+        lines.append(f"These seeds cannot tell it from {', '.join(level)}: their intervals overlap.")
+    ilora = frame[frame["method"] == "ILoRA, corrected"]
+    if len(ilora) and ilora.index[0] > 0:
+        mine, bare = ilora.iloc[0], frame[frame["method"] == "ILoRA, no control variates"]
+        lines.append(f"ILoRA in its corrected mode is at place {ilora.index[0] + 1} of {len(frame)} with {mine['accuracy']:.1%}.")
+        lines.append(
+            f"What it cuts away, an aggregation error of {mine['aggregation error']:.2g}, is the price of QR without pivoting."
+        )
+        if len(bare):
+            gain = 100 * (mine["accuracy"] - bare.iloc[0]["accuracy"])
+            lines.append(f"Its control variates change accuracy by {gain:+.1f} points here, for twice the bytes.")
+    return [" ".join(lines), ""]
+
+
+def write_results(path: Path, base: Experiment, methods: Sequence[str], seeds: int) -> pd.DataFrame:
+    """Run the suite and write its document to `path`."""
+    store = Store()
+    frame = table(store, run_seeds(store, base, rows_of(methods), seeds))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(report(base, frame), encoding="utf-8")
+    return frame

@@ -1,0 +1,65 @@
+"""The table that the documents quote: intervals are Student's, rows are sorted, sentences say no more than the table."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from ilora.experiment import Experiment
+from ilora.store import Store
+from ilora.suites import interval, report, rows_of, sentences, write_results
+
+
+def frame(**accuracies: tuple[float, float]) -> pd.DataFrame:
+    lines = [
+        {
+            "method": name.replace("_", " "), "seeds": 5, "accuracy": mean, "accuracy +-": half, "loss": 0.5, "loss +-": 0.1,
+            "aggregation error": 0.01, "aggregation error +-": 0.0, "drift": 2.0, "drift +-": 0.1, "MB up": 1.0, "MB down": 2.0,
+            "provenance": "exact",
+        }
+        for name, (mean, half) in accuracies.items()
+    ]  # fmt: skip
+    return pd.DataFrame(lines).sort_values("accuracy", ascending=False, ignore_index=True)
+
+
+def test_the_interval_is_students():
+    values = [0.81, 0.84, 0.79, 0.88, 0.83]
+    mean, half = interval(values)
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
+    assert (mean - half, mean + half) == pytest.approx((low, high))
+
+
+def test_a_leader_is_named_with_those_whose_intervals_overlap_its_own():
+    text = " ".join(sentences(frame(A=(0.9, 0.02), B=(0.87, 0.02), C=(0.8, 0.01))))
+    assert "A has the highest mean accuracy, 90.0%" in text
+    assert "cannot tell it from B:" in text
+    assert "C" not in text
+
+
+def test_ilora_behind_others_is_said_so():
+    table = frame(FedIT=(0.9, 0.001), **{"ILoRA, corrected": (0.8, 0.001), "ILoRA, no control variates": (0.7, 0.001)})
+    text = " ".join(sentences(table))
+    assert "ILoRA in its corrected mode is at place 2 of 3 with 80.0%" in text
+    assert "+10.0 points" in text
+
+
+def test_every_row_of_the_report_stands_in_the_table():
+    document = report(Experiment(), frame(A=(0.9, 0.02), B=(0.87, 0.02)))
+    assert document.count("\n| ") == 3
+    assert "| A | 5 | 90.0 ± 2.0 | 0.500 ± 0.100 | 0.01 | 2.0 | 1.0 | 2.0 | exact |" in document
+
+
+def test_iloras_modes_and_its_ablation_have_rows_of_their_own():
+    titles = [row.title for row in rows_of(["ilora", "fedit"])]
+    assert titles == ["ILoRA, corrected", "ILoRA, paper", "ILoRA, official", "ILoRA, no control variates", "FedIT"]
+
+
+@pytest.mark.slow
+def test_a_suite_trains_every_seed_once_and_reuses_what_it_has(tmp_path):
+    base = Experiment(ranks=[1, 2], rounds=1, local_steps=1)
+    first = write_results(tmp_path / "results.md", base, ["fedit"], 2)
+    runs = len(Store().runs())
+    again = write_results(tmp_path / "results.md", base, ["fedit"], 2)
+    assert runs == len(Store().runs()) == 2
+    pd.testing.assert_frame_equal(first, again)
+    assert "| FedIT | 2 |" in (tmp_path / "results.md").read_text(encoding="utf-8")
