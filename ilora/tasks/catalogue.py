@@ -1,5 +1,6 @@
 """What tasks there are, in words and numbers: all that can be said of a task before torch or its data are loaded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -18,6 +19,6 @@ class TaskCard:
     targets: tuple[str, ...]  # the linears that carry adapters by default
     download: str = ""  # what has to be fetched first, and how large it is; empty: nothing
 
-    def smallest_dimension(self, targets: tuple[str, ...]) -> int:
+    def smallest_dimension(self, targets: Sequence[str]) -> int:
         """Largest rank that every layer named by `targets` can carry."""
         return min(min(self.linears[target]) for target in targets)
