@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ilora import products
 from ilora.adapters import Factors, Stack
+from ilora.clashes import refuse_personalised
 from ilora.methods import resolve
 from ilora.scaling import Scaling, shown
 
@@ -120,7 +121,7 @@ class Aggregate:
 
 def relative(distance: float, length: float) -> float:
     """distance / length, 0 for nothing lost of nothing."""
-    return distance / length if length > 0 else (0.0 if distance == 0 else float("inf"))
+    return distance / length if length > 0 else (0.0 if distance == 0 else distance * float("inf"))
 
 
 def aggregate(
@@ -138,9 +139,10 @@ def aggregate(
     factors: [(A_k, B_k), ...] with A_k (r_k, d_in), B_k (d_out, r_k); weights (K,) sum to 1; rank: the server's, the largest
     by default; scaling: a number, "alpha/r" or "alpha/sqrt(r)"; offsets: the factors that clients started from where their
     product was cut out of the base (ILoRA); without them the factors are the whole update. ValueError for shapes that do not
-    fit and for weights that do not sum to 1.
+    fit, for weights that do not sum to 1, and for a method that has no global model.
     """
     recipe = resolve(method, options, scaling)
+    refuse_personalised(recipe.ingredients)
     trained = _checked("factors", factors)
     p = _checked_weights(weights, trained)
     largest, dimension = max(trained.ranks), min(trained.B.shape[1], trained.A.shape[2])

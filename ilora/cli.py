@@ -190,7 +190,11 @@ def methods_command(chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(
             json.dumps(
-                {key: asdict(method) | {"provenance": PROVENANCE[method.provenance]} for key, method in METHODS.items()}, indent=2
+                {
+                    key: asdict(method) | {"provenance": PROVENANCE[method.provenance], "personalised": method.personalised}
+                    for key, method in METHODS.items()
+                },
+                indent=2,
             )
         )
     else:

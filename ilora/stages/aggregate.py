@@ -27,16 +27,26 @@ def slot_average(stacked: Tensor, share: Tensor, slot_dim: int) -> Tensor:
 def mean(upload: Upload) -> Aggregate:
     """A = sum_k p_k pad(A_k), B = sum_k p_k pad(B_k) (FedIT, arXiv:2305.05644, zero-padded for mixed ranks).
 
-    Its product misses the ideal update by sum_k p_k (B_k - B)(A_k - A). A factor that nobody sends stays the server's. Where
-    the start was cut out of the base, changes are averaged: zeros would dilute a product that the base lacks (ours).
+    Its product misses the ideal update by sum_k p_k (B_k - B)(A_k - A). A factor that nobody sends stays the server's; a slot
+    that a client has but does not send counts as it was received. Where the start was cut out of the base, changes are
+    averaged: zeros would dilute a product that the base lacks (ours).
     """
-    p, (send_A, send_B) = upload.weights[:, None], upload.sent_slots()
     if upload.offset is not None:
-        A = upload.own().A + slot_average(upload.sent.A - upload.start.A, p * send_A, 0)
-        B = upload.own().B + slot_average(upload.sent.B - upload.start.B, p * send_B, 1)
-        return factor_bank(upload, Factors(A, B))
-    A = slot_average(upload.sent.A, p * send_A, 0) if send_A.any() else upload.own().A
-    B = slot_average(upload.sent.B, p * send_B, 1) if send_B.any() else upload.own().B
+        return mean_of_changes(upload)
+    share, (send_A, send_B) = upload.weights[:, None] * upload.sent.mask, upload.sent_slots()
+    A = slot_average(upload.sent.A, share, 0) if send_A.any() else upload.own().A
+    B = slot_average(upload.sent.B, share, 1) if send_B.any() else upload.own().B
+    return factor_bank(upload, Factors(A, B))
+
+
+def mean_of_changes(upload: Upload) -> Aggregate:
+    """A <- A + sum_k p_k (A_k' - A_k) over the slots that were sent, B alike (FSLoRA, arXiv:2501.19389, masked deltas).
+
+    Exact where one factor is common and every client holds all slots (LoRA-A2, arXiv:2410.22815); zero where nobody moved.
+    """
+    p, (send_A, send_B), own = upload.weights[:, None], upload.sent_slots(), upload.own()
+    A = own.A + slot_average(upload.sent.A - upload.start.A, p * send_A, 0)
+    B = own.B + slot_average(upload.sent.B - upload.start.B, p * send_B, 1)
     return factor_bank(upload, Factors(A, B))
 
 
