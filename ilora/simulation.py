@@ -95,7 +95,7 @@ class Simulation:
         widths = sum(sum(layer.weight.shape) for layer in self.layers.values())
         return RunFacts(
             clients=len(self.ranks),
-            ranks=np.array(self.ranks),
+            ranks=np.array(self.setting.ranks),
             samples=np.array([len(share) for share in self.shares]),
             class_counts=class_counts(labels, self.shares, len(classes)),
             classes=classes,
@@ -106,7 +106,7 @@ class Simulation:
             threads=torch.get_num_threads(),
             test_samples=len(self.test),
             backbone_parameters=self.backbone_parameters,
-            adapter_parameters=np.array(self.ranks) * widths,
+            adapter_parameters=np.array(self.setting.ranks) * widths,
             head_parameters=sum(tensor.numel() for tensor in self.head.values()),
         )
 
@@ -243,7 +243,7 @@ class Simulation:
         return sqrt(moved / weight)
 
     def _layer_record(self, name: str, outcome: LayerOutcome, p: Tensor) -> LayerRecord:
-        record = layer_record(self.layers[name], outcome, p, min(self.ranks))
+        record = layer_record(self.layers[name], outcome, p, min(self.setting.ranks))
         return without_global_model(record) if self.recipe.personalised else record
 
     def _score_server(self, scores: ClientScores, p: Tensor) -> tuple[float, float]:
