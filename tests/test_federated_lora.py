@@ -1,6 +1,6 @@
 """The methods of federated LoRA: exact rules have no error, inexact ones what their identity predicts, and every method runs."""
 
-from itertools import product
+from itertools import pairwise, product
 from math import ceil
 from types import SimpleNamespace
 from typing import Any
@@ -440,15 +440,15 @@ def test_zero_learning_leaves_the_servers_function_unchanged(method, ranks):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_ends_finite_and_resumes_to_the_same_bits_from_each_snapshot(method, how):
     """Mixed ranks, a single client, and rounds in which a level of ranks is absent."""
-    experiment = experiment_of(method, rounds=3, **how)
+    experiment = experiment_of(method, rounds=3, local_steps=2, **how)
     rounds = list(simulate(experiment))
-    for stop, record in enumerate(rounds, start=1):
+    for record in rounds:
         assert np.isfinite([record.accuracy, record.loss, record.train_loss]).all()
         assert all(np.isfinite(array).all() for array in record.snapshot.values())
-        again = list(simulate(experiment, {name: np.array(array) for name, array in record.snapshot.items()}))
-        for one, other in zip(rounds[stop:], again, strict=True):
-            assert_same_bits(bits(one), bits(other))
-            assert_same_bits(one.snapshot, other.snapshot)
+    for record, then in pairwise(rounds):
+        again = next(simulate(experiment, {name: np.array(array) for name, array in record.snapshot.items()}))
+        assert_same_bits(bits(then), bits(again))
+        assert_same_bits(then.snapshot, again.snapshot)
 
 
 def test_the_rounds_above_do_miss_a_level_of_ranks():
@@ -473,7 +473,7 @@ def test_they_agree_on_the_vision_transformer_where_slots_have_scales(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_learning_lowers_the_loss(method):
-    first, *_, last = simulate(experiment_of(method, skew="iid", rounds=6, lr=2e-2, local_steps=5))
+    first, *_, last = simulate(experiment_of(method, skew="iid", ranks=[2, 4], rounds=5, lr=2e-2))
     assert last.train_loss < first.train_loss
 
 
@@ -542,7 +542,8 @@ PAIRS = [
 
 @pytest.mark.parametrize(("stage", "key", "other", "with_"), PAIRS)
 def test_whatever_is_not_refused_runs_and_ends_finite(stage, key, other, with_):
-    simulation = Simulation(toy_experiment(method="fedit", options={stage: key, other: with_}, ranks=[1, 3, 8], rounds=2))
+    options = {stage: key, other: with_}
+    simulation = Simulation(toy_experiment(method="fedit", options=options, ranks=[1, 3], local_steps=1))
     for _ in range(2):
         record = simulation.next_round()
         assert np.isfinite([record.accuracy, record.loss]).all()
