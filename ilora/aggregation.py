@@ -58,13 +58,16 @@ class Upload:
 
 def weighted_update(stack: Stack, weights: Tensor, scaling: Scaling, offset: Stack | None) -> Factors:
     """sum_k p_k (s_k B_k A_k - offset_k) as one pair of factors, exact; weights (K,)."""
+    return products.add(*(term.concatenate(weights) for term in learned_terms(stack, scaling, offset)))
+
+
+def learned_terms(stack: Stack, scaling: Scaling, offset: Stack | None) -> list[Stack]:
+    """s_k B_k A_k - offset_k of every client, slot by slot: stacks whose products add up to it."""
     scaled = stack.scale([scaling(rank) for rank in stack.ranks])
     if offset is None:
-        return products.compact(scaled.concatenate(weights))
+        return [scaled]
     # (B - B0) A + B0 (A - A0), which is exactly zero where nobody learned anything
-    moved_B = Stack(scaled.A, scaled.B - offset.B, scaled.ranks).concatenate(weights)
-    moved_A = Stack(scaled.A - offset.A, offset.B, scaled.ranks).concatenate(weights)
-    return products.add(moved_B, moved_A)
+    return [Stack(scaled.A, scaled.B - offset.B, scaled.ranks), Stack(scaled.A - offset.A, offset.B, scaled.ranks)]
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,14 @@ def test_lora_fair_without_a_penalty_is_the_best_update_in_the_row_space_of_the_
     np.testing.assert_allclose(held(ilora.aggregate("lora-fair", clients, p, penalty=0.0)), ideal(clients, p) @ rows, atol=1e-9)
 
 
+def test_lora_fair_corrects_towards_the_scaled_sum_where_scaling_depends_on_the_rank():
+    clients, p = drawn([2, 4, 6])
+    want = sum(w * 16 / len(A) * dense((A, B)) for w, (A, B) in zip(p, clients, strict=True))
+    result = ilora.aggregate("lora-fair", clients, p, scaling="16/r", penalty=0.0)
+    rows = np.linalg.pinv(result.bank.A.numpy()) @ result.bank.A.numpy()
+    np.testing.assert_allclose(held(result), want @ rows, atol=1e-9)
+
+
 @pytest.mark.parametrize("ranks", MIXED, ids=str)
 def test_lora_fair_never_errs_more_than_fedit_and_its_descent_raises_the_cosine(ranks):
     clients, p = drawn(ranks)
@@ -432,6 +440,13 @@ def test_a_trained_server_stays_where_it_is_once_nobody_learns_any_more(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_zero_learning_leaves_the_servers_function_unchanged(method, ranks):
     assert_nothing_moves(experiment_of(method, ranks=ranks, local_steps=1, lr=0.0))
+
+
+@pytest.mark.parametrize("scaling", [1.0, "16/r"])
+@pytest.mark.parametrize("rule", INGREDIENTS["aggregate"])
+def test_no_rule_moves_the_model_by_itself_where_factors_start_as_a_cut_out_part_of_the_weight(rule, scaling):
+    options = {"initialise": "qr", "aggregate": rule}
+    assert_nothing_moves(toy_experiment(method="fedit", options=options, ranks=[1, 3, 8], scaling=scaling, lr=0.0, local_steps=1))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ilora import products
 from ilora.adapters import Factors, Stack
-from ilora.aggregation import Aggregate, Upload, weighted_update
+from ilora.aggregation import Aggregate, Upload, learned_terms, weighted_update
 
 # --- averages of slots -------------------------------------------------------------------------------------------------
 
@@ -81,13 +81,13 @@ def corrected_mean(upload: Upload, form: str = "closed", penalty: float = 0.01) 
     "closed": dB = (dW - B A) A^T (A A^T + penalty I)^-1, the least-squares form; "iterative": 200 gradient steps of 0.1 on
     1 - cos(dW, (B + dB) A) + penalty ||dB||^2.
     """
-    A, B = mean(upload).bank
-    exact = upload.stacked()
+    averaged, s = mean(upload), upload.scaling(upload.rank)
+    A, B = averaged.bank
+    gap = products.difference(upload.learned(), averaged.held()).times(1 / s)
     if form == "closed":
-        gap = products.difference(exact, Factors(A, B))
         gram = A @ A.T + penalty * torch.eye(len(A)).to(A)
         return factor_bank(upload, Factors(A, B + torch.linalg.solve(gram, A @ gap.A.T @ gap.B.T).T))
-    dB = torch.zeros_like(B, requires_grad=True)
+    dB, exact = torch.zeros_like(B, requires_grad=True), products.add(gap, Factors(A, B))
     length = products.inner(exact, exact).sqrt()
     for _ in range(200):
         refined = Factors(A, B + dB)
@@ -130,17 +130,21 @@ def rank_partitions(upload: Upload) -> Aggregate:
 
     Partitions lie between the distinct ranks of all clients. One that nobody in the round owns stays the server's (ours).
     """
+    clients = learned_terms(upload.sent, upload.scaling, upload.offset)
+    cut_out = None if upload.server_offset is None else Stack.of([upload.server_offset])
+    server = learned_terms(Stack.of([upload.own()]), upload.scaling, cut_out)
     parts, low = [], 0
     for high in upload.levels:
         owns = upload.weights * upload.weights.new_tensor([rank >= high for rank in upload.sent.ranks])
-        if owns.sum() > 0:
-            slots = Stack(upload.sent.A[:, low:high], upload.sent.B[:, :, low:high], (high - low,) * len(upload.sent))
-            parts.append(slots.concatenate(owns / owns.sum() * upload.scales()))
-        else:
-            own = upload.own()
-            parts.append(Factors(own.A[low:high], own.B[:, low:high]).times(upload.scaling(upload.rank)))
+        terms, share = (clients, owns / owns.sum()) if owns.sum() > 0 else (server, owns.new_ones(1))
+        parts += [band(term, low, high).concatenate(share) for term in terms]
         low = high
     return svd_bank(upload, products.add(*parts))
+
+
+def band(stacked: Stack, low: int, high: int) -> Stack:
+    """Slots `low` to `high` of every client."""
+    return Stack(stacked.A[:, low:high], stacked.B[:, :, low:high], (high - low,) * len(stacked))
 
 
 def full_rank_deltas(upload: Upload) -> Aggregate:
