@@ -24,7 +24,8 @@ TOLERANCE = 1e-5
 def work_of(simulation: Simulation) -> LocalWork:
     """The first round's local work."""
     turn = simulation.open_turn(1)
-    return simulation.local_work(turn, simulation.stages["sharing"](turn))
+    turn.shared = simulation.stages["sharing"](turn)
+    return simulation.local_work(turn)
 
 
 def timed(simulation: Simulation, work: LocalWork) -> tuple[float, Trained]:

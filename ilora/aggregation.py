@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ilora import products
 from ilora.adapters import Factors, Stack
+from ilora.clashes import refuse_personalised
 from ilora.methods import resolve
 from ilora.scaling import Scaling, shown
 
@@ -57,13 +58,16 @@ class Upload:
 
 def weighted_update(stack: Stack, weights: Tensor, scaling: Scaling, offset: Stack | None) -> Factors:
     """sum_k p_k (s_k B_k A_k - offset_k) as one pair of factors, exact; weights (K,)."""
+    return products.add(*(term.concatenate(weights) for term in learned_terms(stack, scaling, offset)))
+
+
+def learned_terms(stack: Stack, scaling: Scaling, offset: Stack | None) -> list[Stack]:
+    """s_k B_k A_k - offset_k of every client, slot by slot: stacks whose products add up to it."""
     scaled = stack.scale([scaling(rank) for rank in stack.ranks])
     if offset is None:
-        return products.compact(scaled.concatenate(weights))
+        return [scaled]
     # (B - B0) A + B0 (A - A0), which is exactly zero where nobody learned anything
-    moved_B = Stack(scaled.A, scaled.B - offset.B, scaled.ranks).concatenate(weights)
-    moved_A = Stack(scaled.A - offset.A, offset.B, scaled.ranks).concatenate(weights)
-    return products.add(moved_B, moved_A)
+    return [Stack(scaled.A, scaled.B - offset.B, scaled.ranks), Stack(scaled.A - offset.A, offset.B, scaled.ranks)]
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class Aggregate:
 
 def relative(distance: float, length: float) -> float:
     """distance / length, 0 for nothing lost of nothing."""
-    return distance / length if length > 0 else (0.0 if distance == 0 else float("inf"))
+    return distance / length if length > 0 else (0.0 if distance == 0 else distance * float("inf"))
 
 
 def aggregate(
@@ -138,9 +142,10 @@ def aggregate(
     factors: [(A_k, B_k), ...] with A_k (r_k, d_in), B_k (d_out, r_k); weights (K,) sum to 1; rank: the server's, the largest
     by default; scaling: a number, "alpha/r" or "alpha/sqrt(r)"; offsets: the factors that clients started from where their
     product was cut out of the base (ILoRA); without them the factors are the whole update. ValueError for shapes that do not
-    fit and for weights that do not sum to 1.
+    fit, for weights that do not sum to 1, and for a method that has no global model.
     """
     recipe = resolve(method, options, scaling)
+    refuse_personalised(recipe.ingredients)
     trained = _checked("factors", factors)
     p = _checked_weights(weights, trained)
     largest, dimension = max(trained.ranks), min(trained.B.shape[1], trained.A.shape[2])

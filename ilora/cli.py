@@ -206,7 +206,10 @@ def methods_command(chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(
             json.dumps(
-                {key: asdict(method) | {"provenance": PROVENANCE[method.provenance_of()]} for key, method in METHODS.items()},
+                {
+                    key: asdict(method) | {"provenance": PROVENANCE[method.provenance_of()], "personalised": method.personalised}
+                    for key, method in METHODS.items()
+                },
                 indent=2,
             )
         )

@@ -44,6 +44,8 @@ class Ingredient:
     formula: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
     per_client: bool = False  # draws its own numbers for every client and round
+    whole: bool = False  # every client holds all of the server's slots; its rank is how many it may train and send
+    personalised: bool = False  # parts stay with the clients for good: there is no global model
 
     def load(self) -> Any:
         """The function or class that does the work."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ilora.ingredients import STAGES
+from ilora.ingredients import INGREDIENTS, STAGES
 
 PROVENANCE = {
     "code": "exact from official code",
@@ -50,3 +50,8 @@ class Method:
     def ingredients(self) -> dict[str, str]:
         """The ingredient's key for each stage."""
         return {stage: getattr(self, stage) for stage in STAGES}
+
+    @property
+    def personalised(self) -> bool:
+        """Whether parts of the model stay with the clients, so that there is no global one."""
+        return INGREDIENTS["sharing"][self.sharing].personalised

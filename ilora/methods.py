@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from ilora.clashes import check_together
 from ilora.ingredients import INGREDIENTS, STAGES, Ingredient, Option
 from ilora.method import PROVENANCE, Method
-from ilora.recipes import federated_lora
+from ilora.recipes import chosen_slots, federated_lora
 from ilora.scaling import Scaling, shown
 
 __all__ = ["METHODS", "PROVENANCE", "Method", "Recipe", "options_of", "register_method", "resolve"]
@@ -21,6 +22,16 @@ class Recipe:
     options: Mapping[str, Any]
     scaling: Scaling
 
+    @property
+    def whole(self) -> bool:
+        """Whether every client holds all of the server's slots, and its rank is how many of them it may train and send."""
+        return INGREDIENTS["sharing"][self.ingredients["sharing"]].whole
+
+    @property
+    def personalised(self) -> bool:
+        """Whether parts of the model stay with the clients, so that there is no global one."""
+        return INGREDIENTS["sharing"][self.ingredients["sharing"]].personalised
+
     def make(self, stage: str, setting: Any = None) -> Any:
         """The ingredient of `stage` with its options in place: the function, or an instance made from the run's `setting`."""
         ingredient = INGREDIENTS[stage][self.ingredients[stage]]
@@ -29,7 +40,10 @@ class Recipe:
         return source(setting, **own) if isinstance(source, type) else partial(source, **own)
 
 
-METHODS: dict[str, Method] = {**federated_lora.METHODS}
+METHODS: dict[str, Method] = {**federated_lora.METHODS, **chosen_slots.METHODS}
+for recipes in (chosen_slots,):
+    for stage, own in recipes.INGREDIENTS.items():
+        INGREDIENTS[stage].update(own)
 
 
 def register_method(key: str, method: Method, **ingredients: Callable[..., Any] | Ingredient) -> None:
@@ -49,7 +63,7 @@ def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None
     """The recipe of a method under a user's options.
 
     An option is `mode`, the name of a stage (it swaps that stage's ingredient) or an option of one of the ingredients.
-    ValueError names whatever is unknown or not allowed.
+    ValueError names whatever is unknown, not allowed, or does not go together.
     """
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method is {shown(method)}; allowed are {', '.join(METHODS)}.")
@@ -65,6 +79,7 @@ def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None
     for stage, key in ingredients.items():
         if not isinstance(key, str) or key not in INGREDIENTS[stage]:
             raise ValueError(f"option {stage} is {shown(key)}; allowed are {', '.join(INGREDIENTS[stage])}.")
+    check_together(ingredients)
     known = options_of(ingredients)
     values = {name: known[name].check(name, settings[name]) if name in settings else known[name].default for name in known}
     own = ["mode"] if chosen.modes else []

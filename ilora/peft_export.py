@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ilora import products
 from ilora.adapters import Factors
+from ilora.clashes import refuse_personalised
 from ilora.experiment import Experiment
 from ilora.stacked import Parameters
 
@@ -73,7 +74,8 @@ def exact_factors(share: Factors, scale: float, offset: Factors | None, merged: 
 
 
 def export(simulation: "Simulation", rank: int) -> Adapter:
-    """What a client of `rank` would receive now. ValueError for a rank that the server cannot serve."""
+    """What a client of `rank` would receive now. ValueError for a rank out of reach, or where there is no global model."""
+    refuse_personalised(simulation.recipe.ingredients)
     if not 1 <= rank <= simulation.rank:
         raise ValueError(f"rank is {rank}; allowed is a whole number from 1 to {simulation.rank}, the server's rank.")
     factors = {}

@@ -1,6 +1,6 @@
 """Writes the record of a round: turns what happened, in tensors, into the numbers and arrays of `records`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -14,9 +14,8 @@ from ilora.aggregation import Aggregate, relative
 from ilora.evaluation import ClientScores
 from ilora.records import MOST_PAIRED, LayerRecord, Round
 from ilora.server import ServerLayer
+from ilora.traffic import Traffic
 from ilora.turn import Turn
-
-BYTES_PER_FLOAT = 4
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,19 @@ def layer_record(layer: ServerLayer, outcome: LayerOutcome, p: Tensor, r_min: in
         movement_norm=diagnostics.norms(moves).float().cpu().numpy(),
         broadcast_error=broadcast_errors(layer, outcome),
         **alignment_fields(moves, outcome.start.ranks, p, layer.rank),
+    )
+
+
+def without_global_model(record: LayerRecord) -> LayerRecord:
+    """The record where the server holds no model of its own: nothing that a rule could lose, no errors."""
+    nan = float("nan")
+    return replace(
+        record,
+        aggregation_error=nan,
+        relative_error=nan,
+        averaging_error=nan,
+        truncation_error=nan,
+        broadcast_error=np.full_like(record.broadcast_error, nan),
     )
 
 
@@ -130,7 +142,7 @@ def round_record(
     moved_without_learning: float,
     layers: dict[str, LayerRecord],
     outcomes: dict[str, LayerOutcome],
-    floats: tuple[int, int],
+    sent: Traffic,
     snapshot: dict[str, np.ndarray],
     seconds: float,
 ) -> Round:
@@ -139,7 +151,7 @@ def round_record(
     train_loss = losses.mean(1) if losses.shape[1] else torch.full((len(turn.ids),), float("nan"))
     columns = {
         "id": np.array(turn.ids),
-        "rank": np.array(turn.ranks),
+        "rank": np.array(turn.budgets),
         "samples": turn.counts.long(),
         "weight": p,
         "accuracy": scores.accuracy,
@@ -175,10 +187,7 @@ def round_record(
         energy_share=over_layers("energy_share"),
         moved_without_learning=moved_without_learning,
         correction_ratio=float(correction_ratio.mean()),
-        floats_up=floats[0],
-        floats_down=floats[1],
-        bytes_up=floats[0] * BYTES_PER_FLOAT,
-        bytes_down=floats[1] * BYTES_PER_FLOAT,
+        **sent._asdict(),
         seconds=seconds,
         clients={name: np.asarray(column.cpu() if isinstance(column, Tensor) else column) for name, column in columns.items()},
         layers=layers,

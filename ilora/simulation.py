@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilora import products
-from ilora.adapters import Factors, Stack
+from ilora import products, traffic
+from ilora.adapters import Stack
 from ilora.aggregation import Aggregate, Upload, weighted_update
 from ilora.engines import make_engine
 from ilora.evaluation import ClientScores, score_clients, score_server
@@ -20,17 +20,17 @@ from ilora.ingredients import STAGES
 from ilora.partition import class_counts, partition
 from ilora.plan import batch_plan, fresh_head, participants
 from ilora.randomness import numpy_generator
-from ilora.recording import LayerOutcome, layer_record, round_record
-from ilora.records import Round, RunFacts
+from ilora.recording import LayerOutcome, layer_record, round_record, without_global_model
+from ilora.records import LayerRecord, Round, RunFacts
 from ilora.server import ServerLayer
 from ilora.snapshot import Snapshot, pack, restore
 from ilora.stacked import Base, Parameters
 from ilora.stages.initialise import Start
-from ilora.stages.sharing import Shared
 from ilora.tasks import load_task
 from ilora.tasks.linears import find_linears
+from ilora.traffic import Traffic
 from ilora.training import LocalWork, correction_ratio
-from ilora.turn import Setting, Turn
+from ilora.turn import Setting, Turn, slots_of
 
 
 class Simulation:
@@ -95,7 +95,7 @@ class Simulation:
         widths = sum(sum(layer.weight.shape) for layer in self.layers.values())
         return RunFacts(
             clients=len(self.ranks),
-            ranks=np.array(self.ranks),
+            ranks=np.array(self.setting.ranks),
             samples=np.array([len(share) for share in self.shares]),
             class_counts=class_counts(labels, self.shares, len(classes)),
             classes=classes,
@@ -106,7 +106,7 @@ class Simulation:
             threads=torch.get_num_threads(),
             test_samples=len(self.test),
             backbone_parameters=self.backbone_parameters,
-            adapter_parameters=np.array(self.ranks) * widths,
+            adapter_parameters=np.array(self.setting.ranks) * widths,
             head_parameters=sum(tensor.numel() for tensor in self.head.values()),
         )
 
@@ -115,28 +115,28 @@ class Simulation:
         tell = on_step or (lambda fraction: None)
         began = time.perf_counter()
         turn = self.open_turn(self.index + 1)
-        shared = self.stages["sharing"](turn)
-        work = self.local_work(turn, shared)
+        turn.shared = self.stages["sharing"](turn)
+        work = self.local_work(turn)
         tell(0.1)
         turn.trained = self.engine.train(work, lambda done, of: tell(0.1 + 0.7 * done / of))
         sent = self.stages["upload"](turn)
         p = self.stages["weighting"](turn)
         if turn.index == 1:
-            self.moved_without_learning = self._moved_by_standing_still(turn, shared, p)
-        outcomes = {layer: self._aggregate(turn, layer, shared, sent, p) for layer in self.layers}
+            self.moved_without_learning = self._moved_by_standing_still(turn, p)
+        outcomes = {layer: self._aggregate(turn, layer, sent, p) for layer in self.layers}
         tell(0.85)
-        scores = self._score(turn)
-        self._close_turn(turn, shared, sent, p, outcomes)
+        scores, sent_and_received = self._score(turn), self._traffic(turn, outcomes)
+        self._close_turn(turn, sent, p, outcomes)
         return round_record(
             turn=turn,
             p=p,
-            server_scores=score_server(self.engine, *self.server(), self.test),
+            server_scores=self._score_server(scores, p),
             scores=scores,
             correction_ratio=correction_ratio(work.correction, turn.trained),
             moved_without_learning=self.moved_without_learning,
-            layers={name: layer_record(self.layers[name], outcome, p, min(self.ranks)) for name, outcome in outcomes.items()},
+            layers={name: self._layer_record(name, outcome, p) for name, outcome in outcomes.items()},
             outcomes=outcomes,
-            floats=self._floats_sent(turn, shared, outcomes),
+            sent=sent_and_received,
             snapshot=pack(self),
             seconds=time.perf_counter() - began,
         )
@@ -146,11 +146,12 @@ class Simulation:
         ids = participants(len(self.ranks), self.experiment.participation, self.experiment.seed, index)
         start, base = self.broadcast(ids, index)
         samples = [torch.from_numpy(self.shares[k]).to(self.device) for k in ids]
-        return Turn(index, self.setting, ids, base.ranks, samples, start, base, self.engine, self.server)
+        budgets = tuple(self.ranks[k] for k in ids)
+        return Turn(index, self.setting, ids, base.ranks, samples, start, base, self.engine, self.server, budgets)
 
     def broadcast(self, ids: list[int], index: int) -> tuple[Parameters, Base]:
         """What these clients receive: their parameters, and the base beneath."""
-        ranks = tuple(self.ranks[k] for k in ids)
+        ranks = tuple(self.rank if self.recipe.whole else self.ranks[k] for k in ids)
         return self._deliver({name: layer.starts(ids, ranks, index) for name, layer in self.layers.items()}, ranks)
 
     def server(self) -> tuple[Parameters, Base]:
@@ -170,9 +171,10 @@ class Simulation:
         merged = {name: layer.merged for name, layer in self.layers.items() if layer.merged is not None}
         return parameters, Base(ranks, self._floats([self.recipe.scaling(rank) for rank in ranks]), merged, offsets)
 
-    def local_work(self, turn: Turn, shared: Shared) -> LocalWork:
+    def local_work(self, turn: Turn) -> LocalWork:
         """What the turn's clients do; the correction's memory moves on with it."""
-        e, objective = self.experiment, self.stages["objective"]
+        e, shared, objective = self.experiment, turn.sharing, self.stages["objective"]
+        scales = turn.owned & False if shared.scales is None else shared.scales
         given = objective.begin(turn) if hasattr(objective, "begin") else {}
         batches = [
             batch_plan(self.shares[k], e.local_steps, e.batch_size, numpy_generator(e.seed, "batches", turn.index, k))
@@ -187,15 +189,20 @@ class Simulation:
             objective=objective,
             given=given,
             correction=self.stages["correction"](turn),
-            trainable=turn.spread(shared.train_A, shared.train_B),
+            trainable=turn.spread(shared.train_A, shared.train_B, D=scales),
         )
 
-    def _aggregate(self, turn: Turn, layer: str, shared: Shared, sent: Parameters, p: Tensor) -> LayerOutcome:
-        """One layer's way from the uploads to what the server will hold; the ideal is that of the models as trained."""
-        server = self.layers[layer]
-        start, trained, offset = turn.stack(turn.start, layer), turn.stack(turn.result, layer), turn.base.offsets.get(layer)
-        upload = Upload(
-            start=start,
+    def _aggregate(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> LayerOutcome:
+        """One layer's way from the uploads to what the server will hold."""
+        aggregate: Aggregate = self.stages["server"](turn, layer, self.stages["aggregate"](self._upload(turn, layer, sent, p)))
+        start, trained = turn.stack(turn.start, layer), turn.stack(turn.result, layer)
+        return LayerOutcome(start, trained, turn.base.scales, aggregate, self.layers[layer].merged_factors())
+
+    def _upload(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> Upload:
+        """What reaches the server of one layer; the ideal is that of the models as trained."""
+        server, trained, offset = self.layers[layer], turn.stack(turn.result, layer), turn.base.offsets.get(layer)
+        return Upload(
+            start=turn.stack({name: turn.start[name] for name in sent}, layer),
             sent=turn.stack(sent, layer),
             weights=p,
             scaling=self.recipe.scaling,
@@ -204,19 +211,17 @@ class Simulation:
             levels=tuple(sorted(set(self.ranks))),
             server=server.own(turn.index).factors.truncate(self.rank),
             held=server.held(),
-            send_A=shared.send_A,
-            send_B=shared.send_B,
+            send_A=slots_of(turn.sharing.send_A, layer),
+            send_B=slots_of(turn.sharing.send_B, layer),
             offset=offset,
             server_offset=server.initial(self.rank, turn.index).offset if offset is not None else None,
         )
-        aggregate: Aggregate = self.stages["server"](turn, layer, self.stages["aggregate"](upload))
-        return LayerOutcome(start, trained, turn.base.scales, aggregate, server.merged_factors())
 
-    def _close_turn(self, turn: Turn, shared: Shared, sent: Parameters, p: Tensor, outcomes: dict[str, LayerOutcome]) -> None:
+    def _close_turn(self, turn: Turn, sent: Parameters, p: Tensor, outcomes: dict[str, LayerOutcome]) -> None:
         """The server keeps what was aggregated, and every ingredient learns that the round is over."""
         for name, outcome in outcomes.items():
             self.layers[name].take(outcome.aggregate)
-        if shared.head:
+        if turn.sharing.head:
             self.head = {name: torch.einsum("k,k...->...", p, sent[name]) for name in self.head}
         for ingredient in self.stages.values():
             if hasattr(ingredient, "end"):
@@ -224,39 +229,45 @@ class Simulation:
         self.ranks = tuple(turn.next_ranks.get(k, rank) for k, rank in enumerate(self.ranks))
         self.index = turn.index
 
-    def _moved_by_standing_still(self, turn: Turn, shared: Shared, p: Tensor) -> float:
-        """||W_1 - theta_0|| / ||theta_0|| if no client learned anything: what the start and the bookkeeping alone do."""
+    def _moved_by_standing_still(self, turn: Turn, p: Tensor) -> float:
+        """||W_1 - theta_0|| / ||theta_0|| if no client learned anything: what the start and the bookkeeping alone do.
+
+        The server's step is left out: it may remember what it sees.
+        """
         still = replace(turn, trained=replace(turn.trained, parameters=turn.start)) if turn.trained else turn
         moved = weight = 0.0
         for name, layer in self.layers.items():
-            outcome = self._aggregate(still, name, shared, turn.start, p)
-            moved += products.norm(outcome.aggregate.held()) ** 2
+            aggregate: Aggregate = self.stages["aggregate"](self._upload(still, name, turn.start, p))
+            moved += products.norm(aggregate.held()) ** 2
             weight += float(torch.linalg.matrix_norm(layer.weight)) ** 2
         return sqrt(moved / weight)
+
+    def _layer_record(self, name: str, outcome: LayerOutcome, p: Tensor) -> LayerRecord:
+        record = layer_record(self.layers[name], outcome, p, min(self.setting.ranks))
+        return without_global_model(record) if self.recipe.personalised else record
+
+    def _score_server(self, scores: ClientScores, p: Tensor) -> tuple[float, float]:
+        """Accuracy and loss of the server's model; where there is no global model, the weighted mean of the clients' own."""
+        if self.recipe.personalised:
+            return float(p.to(scores.accuracy) @ scores.accuracy), float(p.to(scores.loss) @ scores.loss)
+        return score_server(self.engine, *self.server(), self.test)
 
     def _score(self, turn: Turn) -> ClientScores:
         counts = torch.from_numpy(self.facts.class_counts[turn.ids]).to(self.device)
         return score_clients(self.engine, turn.result, turn.base, self.test, counts)
 
-    def _floats_sent(self, turn: Turn, shared: Shared, outcomes: dict[str, LayerOutcome]) -> tuple[int, int]:
-        """Numbers sent up by, and down to, the clients of a round: adapters and heads, and what a correction adds."""
-        up = sum(tensor.numel() for tensor in self.head.values()) * len(turn.ids) * shared.head
-        down = up
-        for name, outcome in outcomes.items():
-            d_out, d_in = self.setting.shapes[name]
-            sent = int(shared.send_A.sum()) * d_in + int(shared.send_B.sum()) * d_out
-            up += sent
-            down += numbers_of(outcome.aggregate.bank) * len(turn.ids) if outcome.aggregate.merge else sent
-        factor = 1 + getattr(self.stages["correction"], "extra_floats", 0)
-        return up * factor, down * factor
+    def _traffic(self, turn: Turn, outcomes: dict[str, LayerOutcome]) -> Traffic:
+        return traffic.count(
+            turn,
+            {name: outcome.aggregate for name, outcome in outcomes.items()},
+            {name: layer.own(turn.index).factors.truncate(self.rank) for name, layer in self.layers.items()},
+            head=sum(tensor.numel() for tensor in self.head.values()),
+            extra=getattr(self.stages["correction"], "extra_floats", 0),
+            packed=getattr(self.stages["upload"], "packed", None),
+        )
 
     def _floats(self, values: list[float] | list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)
-
-
-def numbers_of(update: Factors) -> int:
-    """How many numbers it takes to send an update: its factors, or the dense matrix where they are no thinner."""
-    return update.A.numel() + update.B.numel() if products.is_thin(update) else len(update.B) * update.A.shape[1]
 
 
 def pick_device(wish: str) -> str:

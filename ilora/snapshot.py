@@ -46,6 +46,7 @@ def restore(simulation: "Simulation", snapshot: Snapshot) -> None:
     """Put a fresh simulation of the same experiment where `snapshot` was taken."""
     meta = json.loads(bytes(snapshot["meta"]))
     simulation.index, simulation.moved_without_learning = meta["index"], meta["moved"]
+    simulation.ranks = tuple(meta["ranks"])
     tensors = {
         name: torch.from_numpy(np.array(array)).to(simulation.device) for name, array in snapshot.items() if name != "meta"
     }

@@ -15,6 +15,14 @@ from ilora.training import Trained
 
 if TYPE_CHECKING:
     from ilora.engines import Engine
+    from ilora.stages.sharing import Shared
+
+Slots = Tensor | Mapping[str, Tensor]  # (C, R) booleans, for all layers or for each
+
+
+def slots_of(slots: Slots, layer: str) -> Tensor:
+    """The slots that are meant in one layer, (C, R)."""
+    return slots if isinstance(slots, Tensor) else slots[layer]
 
 
 @dataclass(frozen=True)
@@ -53,12 +61,14 @@ class Turn:
     index: int  # 1 is the first round
     setting: Setting
     ids: list[int]
-    ranks: tuple[int, ...]  # of the round's clients
+    ranks: tuple[int, ...]  # of the round's clients: how many slots they hold
     samples: list[Tensor]  # each one's sample indices
     start: Parameters  # what they received
     base: Base
     engine: "Engine"
     server: Callable[[], tuple[Parameters, Base]]  # the server's own model, as a client of rank R
+    budgets: tuple[int, ...] = ()  # how many slots they may train and send: their ranks, unless everyone holds all slots
+    shared: "Shared | None" = None  # what is trained and sent; an upload that sends less says so here
     trained: Trained | None = None
     next_ranks: dict[int, int] = field(default_factory=dict)  # ranks that clients take from the next round on
 
@@ -71,6 +81,11 @@ class Turn:
     def owned(self) -> Tensor:
         """(C, R) booleans: the slots that each client has."""
         return slot_mask(self.ranks, self.setting.rank).to(self.setting.device)
+
+    @property
+    def budget(self) -> Tensor:
+        """(C,) how many slots each client may train and send."""
+        return torch.tensor(self.budgets, device=self.setting.device)
 
     @property
     def counts(self) -> Tensor:
@@ -98,16 +113,26 @@ class Turn:
             B = B * parameters[f"{layer}.D"][:, None, :]
         return Stack(parameters[f"{layer}.A"], B, self.ranks)
 
-    def spread(self, A: Tensor, B: Tensor, rest: float = 1.0) -> Parameters:
-        """Slot masks (C, R) over the shapes of the parameters: rows of A, columns of B, and `rest` for everything else."""
+    @property
+    def sharing(self) -> "Shared":
+        """What is trained and what is sent."""
+        if self.shared is None:
+            raise RuntimeError("The round's clients do not know yet what they share.")
+        return self.shared
+
+    def spread(self, A: Slots, B: Slots, rest: float = 1.0, D: Slots | None = None) -> Parameters:
+        """Slots over the shapes of the parameters: rows of A, columns of B, scales (as A if not said), `rest` elsewhere."""
         masks = {}
         for name, tensor in self.start.items():
-            if name.endswith(".A"):
-                masks[name] = A[:, :, None].to(tensor)
-            elif name.endswith(".B"):
-                masks[name] = B[:, None, :].to(tensor)
-            else:
+            layer, _, factor = name.rpartition(".")
+            if layer not in self.setting.shapes:
                 masks[name] = torch.full_like(tensor, rest)
+            elif factor == "A":
+                masks[name] = slots_of(A, layer)[:, :, None].to(tensor)
+            elif factor == "B":
+                masks[name] = slots_of(B, layer)[:, None, :].to(tensor)
+            else:
+                masks[name] = slots_of(A if D is None else D, layer).to(tensor)
         return masks
 
     def gradient(self, scale: str = "scaffold") -> Parameters:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ilora import products
 from ilora.adapters import Factors, Stack
-from ilora.aggregation import Aggregate, Upload, weighted_update
+from ilora.aggregation import Aggregate, Upload, learned_terms, weighted_update
 
 # --- averages of slots -------------------------------------------------------------------------------------------------
 
@@ -27,16 +27,26 @@ def slot_average(stacked: Tensor, share: Tensor, slot_dim: int) -> Tensor:
 def mean(upload: Upload) -> Aggregate:
     """A = sum_k p_k pad(A_k), B = sum_k p_k pad(B_k) (FedIT, arXiv:2305.05644, zero-padded for mixed ranks).
 
-    Its product misses the ideal update by sum_k p_k (B_k - B)(A_k - A). A factor that nobody sends stays the server's. Where
-    the start was cut out of the base, changes are averaged: zeros would dilute a product that the base lacks (ours).
+    Its product misses the ideal update by sum_k p_k (B_k - B)(A_k - A). A factor that nobody sends stays the server's; a slot
+    that a client has but does not send counts as it was received. Where the start was cut out of the base, changes are
+    averaged: zeros would dilute a product that the base lacks (ours).
     """
-    p, (send_A, send_B) = upload.weights[:, None], upload.sent_slots()
     if upload.offset is not None:
-        A = upload.own().A + slot_average(upload.sent.A - upload.start.A, p * send_A, 0)
-        B = upload.own().B + slot_average(upload.sent.B - upload.start.B, p * send_B, 1)
-        return factor_bank(upload, Factors(A, B))
-    A = slot_average(upload.sent.A, p * send_A, 0) if send_A.any() else upload.own().A
-    B = slot_average(upload.sent.B, p * send_B, 1) if send_B.any() else upload.own().B
+        return mean_of_changes(upload)
+    share, (send_A, send_B) = upload.weights[:, None] * upload.sent.mask, upload.sent_slots()
+    A = slot_average(upload.sent.A, share, 0) if send_A.any() else upload.own().A
+    B = slot_average(upload.sent.B, share, 1) if send_B.any() else upload.own().B
+    return factor_bank(upload, Factors(A, B))
+
+
+def mean_of_changes(upload: Upload) -> Aggregate:
+    """A <- A + sum_k p_k (A_k' - A_k) over the slots that were sent, B alike (FSLoRA, arXiv:2501.19389, masked deltas).
+
+    Exact where one factor is common and every client holds all slots (LoRA-A2, arXiv:2410.22815); zero where nobody moved.
+    """
+    p, (send_A, send_B), own = upload.weights[:, None], upload.sent_slots(), upload.own()
+    A = own.A + slot_average(upload.sent.A - upload.start.A, p * send_A, 0)
+    B = own.B + slot_average(upload.sent.B - upload.start.B, p * send_B, 1)
     return factor_bank(upload, Factors(A, B))
 
 
@@ -71,13 +81,13 @@ def corrected_mean(upload: Upload, form: str = "closed", penalty: float = 0.01) 
     "closed": dB = (dW - B A) A^T (A A^T + penalty I)^-1, the least-squares form; "iterative": 200 gradient steps of 0.1 on
     1 - cos(dW, (B + dB) A) + penalty ||dB||^2.
     """
-    A, B = mean(upload).bank
-    exact = upload.stacked()
+    averaged, s = mean(upload), upload.scaling(upload.rank)
+    A, B = averaged.bank
+    gap = products.difference(upload.learned(), averaged.held()).times(1 / s)
     if form == "closed":
-        gap = products.difference(exact, Factors(A, B))
         gram = A @ A.T + penalty * torch.eye(len(A)).to(A)
         return factor_bank(upload, Factors(A, B + torch.linalg.solve(gram, A @ gap.A.T @ gap.B.T).T))
-    dB = torch.zeros_like(B, requires_grad=True)
+    dB, exact = torch.zeros_like(B, requires_grad=True), products.add(gap, Factors(A, B))
     length = products.inner(exact, exact).sqrt()
     for _ in range(200):
         refined = Factors(A, B + dB)
@@ -120,17 +130,21 @@ def rank_partitions(upload: Upload) -> Aggregate:
 
     Partitions lie between the distinct ranks of all clients. One that nobody in the round owns stays the server's (ours).
     """
+    clients = learned_terms(upload.sent, upload.scaling, upload.offset)
+    cut_out = None if upload.server_offset is None else Stack.of([upload.server_offset])
+    server = learned_terms(Stack.of([upload.own()]), upload.scaling, cut_out)
     parts, low = [], 0
     for high in upload.levels:
         owns = upload.weights * upload.weights.new_tensor([rank >= high for rank in upload.sent.ranks])
-        if owns.sum() > 0:
-            slots = Stack(upload.sent.A[:, low:high], upload.sent.B[:, :, low:high], (high - low,) * len(upload.sent))
-            parts.append(slots.concatenate(owns / owns.sum() * upload.scales()))
-        else:
-            own = upload.own()
-            parts.append(Factors(own.A[low:high], own.B[:, low:high]).times(upload.scaling(upload.rank)))
+        terms, share = (clients, owns / owns.sum()) if owns.sum() > 0 else (server, owns.new_ones(1))
+        parts += [band(term, low, high).concatenate(share) for term in terms]
         low = high
     return svd_bank(upload, products.add(*parts))
+
+
+def band(stacked: Stack, low: int, high: int) -> Stack:
+    """Slots `low` to `high` of every client."""
+    return Stack(stacked.A[:, low:high], stacked.B[:, :, low:high], (high - low,) * len(stacked))
 
 
 def full_rank_deltas(upload: Upload) -> Aggregate:

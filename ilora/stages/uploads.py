@@ -1,10 +1,16 @@
 """Stage 5: what happens to the factors before they leave? An ingredient maps the turn to the parameters that are sent."""
 
+from collections.abc import Sequence
+from math import ceil
+
 import torch
 from torch import Tensor
 
+from ilora.adapters import slot_mask
 from ilora.stacked import Parameters
-from ilora.turn import Turn
+from ilora.stages.objectives import shorter, tail_size
+from ilora.stages.sharing import slot_norms
+from ilora.turn import Setting, Slots, Turn, slots_of
 
 
 def as_is(turn: Turn) -> Parameters:
@@ -40,3 +46,71 @@ def rotation(M: Tensor, soft: float) -> Tensor:
         U = torch.cat([U[:, :-1], -U[:, -1:]], 1)
     U, _, Vh = torch.linalg.svd((1 - soft) * torch.eye(len(M)).to(M) + soft * U @ Vh)
     return U @ Vh
+
+
+def without_scales(turn: Turn) -> Parameters:
+    """Send the slots themselves, without the sketch's scale on them (FSLoRA, arXiv:2501.19389)."""
+    return {name: tensor for name, tensor in turn.result.items() if not name.endswith(".D")}
+
+
+def prune_tail(turn: Turn, gamma: float = 0.99, least_rank: int = 4) -> Parameters:
+    """Drop the last slots of a client where training made them smaller than it received them (HetLoRA, arXiv:2401.06432)."""
+    before, after = (tail_size(p, turn.ranks, gamma, least_rank) for p in (turn.start, turn.result))
+    shrunk = (after < before).tolist()
+    return cut_ranks(turn, [shorter(r, gamma, least_rank) if less else r for r, less in zip(turn.ranks, shrunk, strict=True)])
+
+
+def prune_weak(turn: Turn, threshold: float = 0.1) -> Parameters:
+    """Drop the last slots of a client while they are weak in every layer (AFLoRA, arXiv:2505.24773).
+
+    A slot's strength is |lambda_i| ||b_i|| ||a_i||; weak is less than `threshold` of the layer's strongest. One slot is left.
+    """
+    strong = torch.zeros_like(turn.owned)
+    for layer in turn.layers:
+        stack = turn.stack(turn.result, layer)
+        strength = slot_norms(stack.A, "A") * slot_norms(stack.B, "B")
+        strong |= turn.owned & (strength >= threshold * strength.amax(1, keepdim=True))
+    last = torch.arange(1, strong.shape[1] + 1).to(strong.device)
+    return cut_ranks(turn, (strong * last).amax(1).clamp_min(1).tolist())
+
+
+def cut_ranks(turn: Turn, ranks: Sequence[int]) -> Parameters:
+    """Send the first `ranks` slots of each client, which they are left with from the next round on."""
+    turn.next_ranks |= {client: rank for client, rank, had in zip(turn.ids, ranks, turn.ranks, strict=True) if rank < had}
+    kept = slot_mask(ranks, turn.setting.rank).to(turn.setting.device)
+    shared = turn.sharing
+
+    def fewer(slots: Slots) -> Slots:
+        return {layer: slots_of(slots, layer) & kept for layer in turn.layers}
+
+    scales = None if shared.scales is None else fewer(shared.scales)
+    turn.shared = shared._replace(send_A=fewer(shared.send_A), send_B=fewer(shared.send_B), scales=scales)
+    mask = turn.spread(kept, kept)
+    return {name: tensor * mask[name] for name, tensor in turn.result.items()}
+
+
+class Quantise:
+    """Send changes in few bits: each row of A and column of B as whole numbers of its own step (HAFLQ, arXiv:2411.06581)."""
+
+    def __init__(self, setting: Setting, bits: int = 8) -> None:
+        self.bits = bits
+
+    def __call__(self, turn: Turn) -> Parameters:
+        """What was received plus the change as it arrives; heads travel in full."""
+        return {name: self.arrived(name, turn.start[name], after) for name, after in turn.result.items()}
+
+    def arrived(self, name: str, before: Tensor, after: Tensor) -> Tensor:
+        """One stack after its way through few bits."""
+        if name.endswith(".B"):
+            return before + quantised((after - before).transpose(1, 2), self.bits).transpose(1, 2)
+        return before + quantised(after - before, self.bits) if name.endswith((".A", ".D")) else after
+
+    def packed(self, numbers: int, vectors: int) -> int:
+        """Bytes of `numbers` in `vectors`: bits for each number, and each vector's step in float32."""
+        return ceil(numbers * self.bits / 8) + 4 * vectors
+
+
+def quantised(x: Tensor, bits: int) -> Tensor:
+    """x (..., n) as whole multiples of max|x| / (2^(bits-1) - 1) along the last dimension: off by half a step at most."""
+    step = x.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
+    return torch.round(x / step.clamp_min(torch.finfo(x.dtype).tiny)) * step

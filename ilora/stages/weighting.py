@@ -19,3 +19,9 @@ def update_norm(turn: Turn) -> Tensor:
         squares += diagnostics.norms(turn.stack(turn.result, layer)).square() * turn.base.scales.square()
     size = squares.sqrt()
     return size / size.sum() if size.sum() > 0 else samples(turn)
+
+
+def rank_aware(turn: Turn) -> Tensor:
+    """p_k = n_k r_k / sum n r (AFLoRA, arXiv:2505.24773; the form is ours)."""
+    share = turn.counts * turn.budget
+    return share / share.sum()
