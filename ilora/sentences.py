@@ -67,7 +67,9 @@ def error_split(history: pd.DataFrame, at: int | None = None, server_rank: int |
     cut = f"cutting to rank {server_rank}" if server_rank else "cutting the rank"
     averaged, truncated = row["averaging_error"], row["truncation_error"]
     if not (isfinite(averaged) and isfinite(truncated)):
-        return f"In round {int(row['index'])} there is no ideal update to compare with: nothing was learned."
+        return (
+            f"In round {int(row['index'])} there is nothing to compare: nobody learned, or every client keeps a model of its own."
+        )
     if averaged < NOTHING and truncated < NOTHING:
         return f"In round {int(row['index'])} nothing was lost: the server holds exactly the average of the clients' models."
     return (

@@ -5,6 +5,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isnan
 from typing import Any
 
 from tqdm import tqdm
@@ -75,7 +76,7 @@ def _train(store: Store, run: Run, worker: str, once: bool = False) -> int:
             bar.n = position
             bar.set_description(status, refresh=round is None)
             if round is not None:
-                bar.set_postfix_str(f"accuracy {round.accuracy:.1%}, aggregation error {round.aggregation_error:.2g}")
+                bar.set_postfix_str(f"accuracy {round.accuracy:.1%}{_error(round.aggregation_error)}")
 
         try:
             outcome = Training(store, run, worker, lambda held: not once, watch).finish()
@@ -90,7 +91,7 @@ def _say(run: Run, outcome: str) -> int:
     """Print how a run ended; returns the exit code."""
     if outcome == "finished":
         accuracy, loss, error = (run.last[name] for name in ("accuracy", "loss", "aggregation_error"))
-        print(f"finished: accuracy {accuracy:.1%}, loss {loss:.4f}, aggregation error {error:.3g}")
+        print(f"finished: accuracy {accuracy:.1%}, loss {loss:.4f}{_error(error)}")
         return 0
     if outcome == "failed":
         print(f"{run.id} failed: {run.error}", file=sys.stderr)
@@ -98,6 +99,11 @@ def _say(run: Run, outcome: str) -> int:
         where = f"after round {run.done} of {run.rounds}"
         print(f"{run.id} is {run.status} {where}; python -m ilora resume {run.id} goes on.", file=sys.stderr)
     return {"paused": 0, "interrupted": CTRL_C}.get(outcome, 1)
+
+
+def _error(error: float) -> str:
+    """The aggregation error as a further clause; nothing where a method keeps no common model."""
+    return "" if isnan(error) else f", aggregation error {error:.3g}"
 
 
 def _row(store: Store, run_id: str) -> dict[str, Any]:
