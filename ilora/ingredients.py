@@ -44,6 +44,8 @@ class Ingredient:
     formula: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
     per_client: bool = False  # draws its own numbers for every client and round
+    keeps_slots: bool = True  # slot j of the factors is still slot j after it; False: they are factorised or turned anew
+    refuse: Callable[[Mapping[str, str], Mapping[str, Any]], str] | None = None  # (ingredients, options) -> why not, or ""
 
     def load(self) -> Any:
         """The function or class that does the work."""
@@ -143,6 +145,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.uploads:rotate",
             r"R_k=\arg\min_{R^\top R=I}\|R^\top A_k-A_{ref}\|_F,\quad(R_k^\top A_k,\,B_kR_k)",
             {"soft": Option(0.5, "how far to turn: 0 not at all, 1 the full rotation", least=0.0, greatest=1.0)},
+            keeps_slots=False,
         ),
     },
     "weighting": {
@@ -168,6 +171,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "The factors are stacked, sent to all, and merged into everyone's base: nothing is lost, and everyone starts anew.",
             "ilora.stages.aggregate:stack",
             _STACK + r",\quad W\leftarrow W+s\,\Delta W",
+            keeps_slots=False,
         ),
         "svd": Ingredient(
             "Sum and SVD",
@@ -178,6 +182,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                 "deltas": _DELTAS,
                 "split": Option("B", "which factor carries the singular values: B (FlexLoRA) or A (HLoRA)", ("B", "A")),
             },
+            keeps_slots=False,
         ),
         "concat-qr": Ingredient(
             "Concatenated QR",
@@ -185,6 +190,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.aggregate:concatenated_qr",
             _STACK + r"=QR,\quad B=Q_{:,1:r},\quad A=R_{1:r,:}",
             {"deltas": _DELTAS},
+            keeps_slots=False,
         ),
         "concat-pivoted-qr": Ingredient(
             "Concatenated QR, pivoted",
@@ -192,6 +198,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.aggregate:concatenated_pivoted_qr",
             _STACK + r"=QR\,\Pi^\top,\quad B=Q_{:,1:r},\quad A=(R\,\Pi^\top)_{1:r,:}",
             {"deltas": _DELTAS},
+            keeps_slots=False,
         ),
         "owners-mean": Ingredient(
             "Mean over the owners of a slot",
@@ -222,12 +229,14 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "Each band of slots is averaged over the clients that have all of it; the sum is split by an SVD.",
             "ilora.stages.aggregate:rank_partitions",
             r"\Delta W=\sum_h\sum_{k\in C_h}\tfrac{n_k}{N_h}B_k^{(h)}A_k^{(h)}=U\Sigma V^\top",
+            keeps_slots=False,
         ),
         "full-rank-deltas": Ingredient(
             "Full-rank server",
             "The server keeps the whole update and adds what the clients changed; only what it hands out is cut.",
             "ilora.stages.aggregate:full_rank_deltas",
             r"W^{t+1}=W^t+\sum_kp_ks_k(B_kA_k-B_k^0A_k^0)",
+            keeps_slots=False,
         ),
         "thresholded-stack": Ingredient(
             "Stack, thresholded SVD",
@@ -235,6 +244,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.aggregate:thresholded_stack",
             r"\sum_{i\le p}\sigma_i^2\ge\tau\sum_i\sigma_i^2,\quad W\leftarrow W+U_{:,1:p}\Sigma_{1:p}V_{:,1:p}^\top",
             {"energy": Option(0.99, "share of the energy that is kept, tau", least=0.01, greatest=1.0)},
+            keeps_slots=False,
         ),
     },
     "server": {

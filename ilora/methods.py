@@ -7,7 +7,7 @@ from typing import Any
 
 from ilora.ingredients import INGREDIENTS, STAGES, Ingredient, Option
 from ilora.method import PROVENANCE, Method
-from ilora.recipes import federated_lora
+from ilora.recipes import drift, federated_lora
 from ilora.scaling import Scaling, shown
 
 __all__ = ["METHODS", "PROVENANCE", "Method", "Recipe", "options_of", "register_method", "resolve"]
@@ -29,7 +29,9 @@ class Recipe:
         return source(setting, **own) if isinstance(source, type) else partial(source, **own)
 
 
-METHODS: dict[str, Method] = {**federated_lora.METHODS}
+METHODS: dict[str, Method] = {**federated_lora.METHODS, **drift.METHODS}
+for _stage, _own in drift.INGREDIENTS.items():
+    INGREDIENTS[_stage].update(_own)
 
 
 def register_method(key: str, method: Method, **ingredients: Callable[..., Any] | Ingredient) -> None:
@@ -49,7 +51,7 @@ def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None
     """The recipe of a method under a user's options.
 
     An option is `mode`, the name of a stage (it swaps that stage's ingredient) or an option of one of the ingredients.
-    ValueError names whatever is unknown or not allowed.
+    ValueError names whatever is unknown or not allowed, and ingredients that cannot go together.
     """
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method is {shown(method)}; allowed are {', '.join(METHODS)}.")
@@ -71,6 +73,11 @@ def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None
     for name in options:
         if name != "mode" and name not in known and name not in STAGES:
             raise ValueError(f"option {name!r} is unknown to method {method}; allowed are {', '.join([*own, *STAGES, *known])}.")
+    for stage, key in ingredients.items():
+        refuse = INGREDIENTS[stage][key].refuse
+        reason = refuse(ingredients, values) if refuse else ""
+        if reason:
+            raise ValueError(reason)
     return Recipe(ingredients, values, Scaling.parse(own_scaling if scaling is None else scaling))
 
 

@@ -147,6 +147,7 @@ def round_record(
         "personal_accuracy": scores.personal_accuracy,
         "train_loss": train_loss,
         "correction_ratio": correction_ratio,
+        **turn.columns,
     }
     records = list(layers.values())
     length = sqrt(sum(record.ideal_norm**2 for record in records))
@@ -180,6 +181,7 @@ def round_record(
         bytes_up=floats[0] * BYTES_PER_FLOAT,
         bytes_down=floats[1] * BYTES_PER_FLOAT,
         seconds=seconds,
+        forwards=turn.forwards,
         clients={name: np.asarray(column.cpu() if isinstance(column, Tensor) else column) for name, column in columns.items()},
         layers=layers,
         factors=kept_factors(outcomes),

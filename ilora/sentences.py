@@ -7,7 +7,7 @@ from math import isfinite
 import numpy as np
 import pandas as pd
 
-from ilora.records import LayerRecord, Round, RunFacts
+from ilora.records import Round, RunFacts
 
 NOTHING = 5e-5  # a relative error below this is shown as nothing: float32 rounding
 

@@ -82,6 +82,8 @@ class Simulation:
             batch_size=experiment.batch_size,
             lr=experiment.lr,
             device=self.device,
+            optimizer=experiment.optimizer,
+            weight_norms={name: float(torch.linalg.matrix_norm(layer.weight)) for name, layer in self.layers.items()},
         )
         self.stages = {stage: self.recipe.make(stage, self.setting) for stage in STAGES}
         self.backbone_parameters = sum(p.numel() for p in model.parameters())
@@ -118,6 +120,7 @@ class Simulation:
         shared = self.stages["sharing"](turn)
         work = self.local_work(turn, shared)
         tell(0.1)
+        turn.forwards += work.batches.numel() * (1 + getattr(self.stages["objective"], "extra_forwards", 0))
         turn.trained = self.engine.train(work, lambda done, of: tell(0.1 + 0.7 * done / of))
         sent = self.stages["upload"](turn)
         p = self.stages["weighting"](turn)
@@ -217,7 +220,9 @@ class Simulation:
         for name, outcome in outcomes.items():
             self.layers[name].take(outcome.aggregate)
         if shared.head:
-            self.head = {name: torch.einsum("k,k...->...", p, sent[name]) for name in self.head}
+            head = {name: torch.einsum("k,k...->...", p, sent[name]) for name in self.head}
+            server = self.stages["server"]
+            self.head = server.head(turn, self.head, head) if hasattr(server, "head") else head
         for ingredient in self.stages.values():
             if hasattr(ingredient, "end"):
                 ingredient.end(turn)

@@ -175,6 +175,14 @@ class VectorisedEngine:
             result.append(torch.cat(parts, 1))
         return torch.cat(result)
 
+    @torch.no_grad()
+    def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
+        """Each client's logits (n_k, C) for its own training samples."""
+        index = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
+        rows = max(1, EVALUATION_ROWS // len(samples))
+        parts = [self.model.forward(parameters, base, gather(self.data, part)[0]).logits for part in index.split(rows, 1)]
+        return [own[: len(sample)] for own, sample in zip(torch.cat(parts, 1), samples, strict=True)]
+
     def _chunk(self, work: LocalWork, batch: int) -> int:
         """How many clients fit the memory budget, from the bytes that one client's step keeps for its backward pass."""
         if not self.bytes_per_row:

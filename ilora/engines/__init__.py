@@ -29,6 +29,10 @@ class Engine(Protocol):
         """Logits (K, n, C) of every client for the same samples."""
         ...
 
+    def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
+        """Each client's logits (n_k, C) for its own training samples."""
+        ...
+
 
 def make_engine(kind: str, model: nn.Module, linears: Mapping[str, nn.Linear], head: Sequence[str], data: Data) -> Engine:
     """The engine that an experiment names."""

@@ -73,6 +73,15 @@ class SequentialEngine:
             result.append(torch.cat(parts))
         return torch.stack(result)
 
+    @torch.no_grad()
+    def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
+        """Each client's logits (n_k, C) for its own training samples."""
+        result = []
+        for k, index in enumerate(samples):
+            client, _ = self.client(parameters, base, k)
+            result.append(torch.cat([client(**gather(self.data, part)[0]).logits for part in index.split(BATCH)]))
+        return result
+
     def client(self, parameters: Parameters, base: Base, k: int) -> tuple[PeftModel, Parameters]:
         """Client k's own peft model on its own frozen base, and its trainable tensors under our names."""
         rank, s = base.ranks[k], float(base.scales[k])

@@ -19,3 +19,8 @@ def update_norm(turn: Turn) -> Tensor:
         squares += diagnostics.norms(turn.stack(turn.result, layer)).square() * turn.base.scales.square()
     size = squares.sqrt()
     return size / size.sum() if size.sum() > 0 else samples(turn)
+
+
+def uniform(turn: Turn) -> Tensor:
+    """p_k = 1/C."""
+    return torch.full_like(turn.counts, 1 / len(turn.ids))

@@ -1,0 +1,144 @@
+"""Client drift and weighting: what clients minimise, how they are corrected and counted, and what the server does with it.
+
+The classics stand on averaging A and B as FedIT does, so with equal ranks they are the textbook methods.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ilora.ingredients import INGREDIENTS as ALL
+from ilora.ingredients import Ingredient, Option
+from ilora.method import Method
+
+
+def same_slots(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Why numbers remembered per slot cannot go with a stage that makes new slots; "" where every stage keeps them."""
+    for stage, plain in (("aggregate", "mean"), ("upload", "as-is")):
+        key = ingredients[stage]
+        if not ALL[stage][key].keeps_slots:
+            return (
+                f"option {stage} is {key!r}, which gives the slots of A and B a new meaning each round, but this method remembers"
+                f" numbers slot by slot; allowed are {stage} = {plain!r}, or a method that remembers products, such as 'fedvra'."
+            )
+    return ""
+
+
+def same_slots_in_factor_space(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """As `same_slots`, where duals are kept number by number."""
+    reason = same_slots(ingredients, options) if options["space"] == "factor" else ""
+    return reason.replace("or a method that remembers products, such as 'fedvra'", "or space = 'product'")
+
+
+SPACE = Option(
+    "product",
+    "measure in the space of the updates s B A (any ranks, any server), or of the numbers in A and B: two different algorithms",
+    ("product", "factor"),
+)
+
+METHODS: dict[str, Method] = {
+    "fedprox": Method(
+        title="FedProx",
+        paper="arXiv:1812.06127",
+        authors="Li et al.",
+        year=2020,
+        idea="A rubber band keeps every client near the model that it received.",
+        formula=r"\min_\theta F_k(\theta)+\tfrac{\mu}{2}\|\theta-\theta_t\|^2",
+        provenance="secondary",
+        note="The standard formula; mu has no default in the paper and wants tuning. With mu = 0 it is FedIT.",
+        choices=("mu = 0.01", "distance between updates s B A, head by its numbers; space=factor is the literal form"),
+        cost="r_k (d_in + d_out) floats up and down",
+        objective="proximal",
+    ),
+    "feddyn": Method(
+        title="FedDyn",
+        paper="arXiv:2111.04263",
+        authors="Acar et al.",
+        year=2021,
+        idea="Each local loss is tilted round by round until its optimum agrees with everyone's.",
+        formula=r"\min_\theta F_k(\theta)-\langle g_k,\theta\rangle+\tfrac{\gamma_k}{2}\|\theta-\theta_t\|^2,\quad"
+        r" g_k\leftarrow g_k-\gamma_k(\theta_k-\theta_t),\quad"
+        r" \theta_{t+1}=\tfrac1{|S|}\sum_{k\in S}\theta_k+\tfrac1N\sum_{k=1}^N u_k,\quad u_k=-g_k/\gamma_k",
+        provenance="code",
+        note="space=factor is the authors' code on the numbers of A and B. In product space duals are stacks of at most 2R slots."
+        " Made for SGD; with AdamW it is a variant.",
+        choices=("duals on the updates s B A, cut to 2R slots", "no weight decay, no gradient clipping"),
+        cost="r_k (d_in + d_out) floats up and down; one dual per client kept between rounds",
+        objective="dual",
+        weighting="uniform",
+        server="dual-shift",
+        options={"gamma": 0.01, "a": 1.0, "d": 1.0},
+    ),
+    "fedvra": Method(
+        title="FedVRA",
+        paper="arXiv:2212.01519",
+        authors="Wang et al.",
+        year=2023,
+        idea="Federated ADMM is variance reduction: the step of the duals, a, and of the server, d, are knobs of their own.",
+        formula=r"\min_\theta F_k(\theta)+\langle\lambda_k,\theta\rangle+\tfrac{\gamma}{2}\|\theta-\theta_t\|^2,\quad"
+        r" \lambda_k\leftarrow\lambda_k+a\gamma(\theta_k-\theta_t),\quad"
+        r" \theta_{t+1}=\theta_t+\tfrac{d}{|S|}\sum_{k\in S}(\theta_k-\theta_t)+\tfrac1{\gamma N}\sum_{k=1}^N\lambda_k",
+        provenance="reconstruction",
+        note="(a, d) = (1, 1) is FedDyn, (0, 1) FedProx with equal weights, and with gamma = 0 as well FedAvg.",
+        choices=(
+            "the line of the server with d",
+            "a = 0.5, d = 1, gamma = 0.1",
+            "penalty by a client's relative amount of data and uniform weights, as in FedDyn's code",
+            "duals on the updates s B A, cut to 2R slots",
+        ),
+        cost="r_k (d_in + d_out) floats up and down; one dual per client kept between rounds",
+        objective="dual",
+        weighting="uniform",
+        server="dual-shift",
+        options={"gamma": 0.1, "a": 0.5, "d": 1.0},
+    ),
+}
+A_STEP = Option(1.0, "step of the duals, a: 0 none (FedProx), 1 full (FedDyn)", least=0.0, greatest=1.0)
+
+INGREDIENTS: dict[str, dict[str, Ingredient]] = {
+    "objective": {
+        "proximal": Ingredient(
+            "+ proximal term",
+            "Moving away from what was received costs mu/2 times the squared distance.",
+            "ilora.stages.proximal:proximal",
+            r"F_k(\theta)+\tfrac{\mu}{2}\|\theta-\theta_t\|^2",
+            {"mu": Option(0.01, "strength of the pull, mu", least=0.0, greatest=100.0), "space": SPACE},
+        ),
+        "dual": Ingredient(
+            "+ dual and proximal term",
+            "Each client remembers where its data pulled it, and tilts its loss against it.",
+            "ilora.stages.duals:Dual",
+            r"F_k(\theta)+\langle\lambda_k,\theta\rangle+\tfrac{\gamma_k}2\|\theta-\theta_t\|^2,"
+            r"\quad\lambda_k\leftarrow\lambda_k+a\gamma_k(\theta_k-\theta_t)",
+            {
+                "gamma": Option(0.01, "strength of the pull and of the tilt, gamma", least=0.0, greatest=100.0),
+                "a": A_STEP,
+                "space": SPACE,
+                "penalty": Option(
+                    "relative",
+                    "gamma divided by a client's relative amount of data, as FedDyn's code does, or the same for all",
+                    ("relative", "equal"),
+                ),
+            },
+            refuse=same_slots_in_factor_space,
+        ),
+    },
+    "weighting": {
+        "uniform": Ingredient(
+            "Everyone alike", "Every client of the round counts the same.", "ilora.stages.weighting:uniform", r"p_k=1/|S|"
+        ),
+    },
+    "server": {
+        "dual-shift": Ingredient(
+            "Step and dual shift",
+            "The server steps towards the mean and adds what all clients, present or not, remember.",
+            "ilora.stages.duals:DualShift",
+            r"\theta\leftarrow\theta_t+d(\bar\theta-\theta_t)+\tfrac1{\gamma N}\sum_{k=1}^N\lambda_k",
+            {
+                "a": A_STEP,
+                "d": Option(1.0, "step of the server towards the mean, d", least=0.0, greatest=2.0),
+                "space": SPACE,
+            },
+            refuse=same_slots_in_factor_space,
+        ),
+    },
+}

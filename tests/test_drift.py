@@ -1,0 +1,258 @@
+"""Methods against client drift: identities between them, and what every one of them must survive."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.func import functional_call
+from torch.nn import functional
+
+from ilora.experiment import Experiment
+from ilora.plan import batch_plan, participants
+from ilora.randomness import numpy_generator
+from ilora.recipes import drift
+from ilora.running import simulate
+from ilora.simulation import Simulation
+from tests.toy import (
+    LAYERS,
+    length,
+    load_toy,
+    server_logits,
+    small_tasks,
+    toy_experiment,
+    toy_model,
+    toy_weight,
+    updates,
+)
+
+MIXED: dict[str, Any] = {"ranks": [1, 3, 8], "local_steps": 2, "rounds": 3}
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((key, {}) for key in drift.METHODS),
+    ("fedprox", {"space": "factor"}),
+    ("feddyn", {"space": "factor"}),
+    ("fedvra", {"aggregate": "svd", "d": 0.7}),
+    ("fedvra", {"aggregate": "stack", "initialise": "fresh"}),
+]
+REFUSED: list[tuple[str, dict[str, Any]]] = [("feddyn", {"space": "factor"})]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tasks():
+    with small_tasks():
+        yield
+
+
+def label(value: object) -> str:
+    return "-".join(map(str, value.values())) if isinstance(value, dict) else str(value)
+
+
+def same_bits(one: Any, other: Any) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert np.asarray(one[name]).tobytes() == np.asarray(other[name]).tobytes(), name
+
+
+def same_model(one: Simulation, other: Simulation, tolerance: float = 1e-6) -> None:
+    """The same update in every layer and the same head."""
+    G, H = updates(one), updates(other)
+    for name in G:
+        np.testing.assert_allclose(G[name], H[name], atol=tolerance * max(1, length(H[name])), err_msg=name)
+    for name in one.head:
+        np.testing.assert_allclose(one.head[name], other.head[name], atol=tolerance, err_msg=name)
+
+
+def iterate(one: Experiment, other: Experiment, rounds: int = 4, tolerance: float = 1e-6) -> None:
+    """Both experiments hold the same model after every round, and it moves."""
+    left, right = Simulation(one), Simulation(other)
+    for _ in range(rounds):
+        left.next_round()
+        right.next_round()
+        same_model(left, right, tolerance)
+    assert all(length(G) > 1e-4 for G in updates(left).values())
+
+
+def train_plainly(experiment: Experiment, share: Any, t: int, k: int, theta: dict[str, Any], extra: Any) -> dict[str, Any]:
+    """Client k's local SGD in float64 from theta on cross-entropy + extra(own), one dense weight per layer."""
+    own = {name: tensor.clone().requires_grad_() for name, tensor in theta.items()}
+    optimizer = torch.optim.SGD(own.values(), lr=experiment.lr, momentum=0.9)
+    data, model = load_toy().train, toy_model().double()
+    draw = numpy_generator(experiment.seed, "batches", t, k)
+    for index in torch.tensor(batch_plan(share, experiment.local_steps, experiment.batch_size, draw)):
+        weights = {f"{n}.weight": toy_weight(n).double() + own[f"{n}.B"] @ own[f"{n}.A"] for n in LAYERS}
+        weights |= {n.removeprefix("head."): own[n] for n in own if n.startswith("head.")}
+        logits = functional_call(model, weights, (data.inputs["x"][index].double(),)).logits
+        optimizer.zero_grad()
+        (functional.cross_entropy(logits, data.labels[index]) + extra(own)).backward()
+        optimizer.step()
+    return {name: tensor.detach() for name, tensor in own.items()}
+
+
+# What every method must survive -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "options"), VARIANTS, ids=label)
+def test_three_rounds_of_mixed_ranks_end_finite_and_resume_to_the_same_bits(method, options):
+    experiment = toy_experiment(method=method, options=options, **(MIXED | {"ranks": [1, 3, 8, 2], "participation": 0.5}))
+    undisturbed = list(simulate(experiment))
+    for record in undisturbed:
+        assert np.isfinite(record.loss)
+        assert all(np.isfinite(array).all() for array in record.snapshot.values() if array.dtype != np.uint8)
+    for stop in (1, 2):
+        snapshot = {name: np.array(array) for name, array in undisturbed[stop - 1].snapshot.items()}
+        resumed = list(simulate(Experiment.from_json(experiment.to_json()), snapshot))
+        same_bits(undisturbed[-1].snapshot, resumed[-1].snapshot)
+
+
+@pytest.mark.parametrize("ranks", [[3], [1, 3, 8]], ids=str)
+@pytest.mark.parametrize(("method", "options"), VARIANTS, ids=label)
+def test_a_single_client_and_full_participation_end_finite(method, options, ranks):
+    for record in simulate(toy_experiment(method=method, options=options, **(MIXED | {"ranks": ranks}))):
+        assert np.isfinite([record.loss, record.train_loss, record.aggregation_error]).all()
+
+
+@pytest.mark.parametrize("still", [{"lr": 0.0}, {"local_steps": 0}], ids=["lr 0", "no steps"])
+@pytest.mark.parametrize(("method", "options"), VARIANTS, ids=label)
+def test_zero_learning_leaves_the_servers_function_unchanged(method, options, still):
+    simulation = Simulation(toy_experiment(method=method, options=options, **(MIXED | still)))
+    before = server_logits(simulation)
+    for _ in range(3):
+        simulation.next_round()
+        np.testing.assert_allclose(server_logits(simulation), before, atol=1e-5)
+
+
+@pytest.mark.parametrize(("method", "options"), VARIANTS, ids=label)
+def test_both_engines_agree(method, options):
+    experiment = toy_experiment(method=method, options=options, **(MIXED | {"optimizer": "sgd", "lr": 5e-2, "rounds": 2}))
+    fast, slow = Simulation(experiment), Simulation(experiment.replace(engine="sequential"))
+    for _ in range(2):
+        one, other = fast.next_round(), slow.next_round()
+        same_model(fast, slow, 1e-5)
+        assert one.forwards == other.forwards
+        assert one.train_loss == pytest.approx(other.train_loss, abs=1e-5)
+
+
+# FedProx ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", ["product", "factor"])
+def test_without_a_pull_fedprox_is_fedit_bit_for_bit(space):
+    prox = list(simulate(toy_experiment(method="fedprox", options={"mu": 0.0, "space": space}, **MIXED)))
+    plain = list(simulate(toy_experiment(method="fedit", **MIXED)))
+    same_bits(prox[-1].snapshot, plain[-1].snapshot)
+
+
+def test_a_strong_pull_keeps_clients_near_what_they_received():
+    moved = []
+    for mu in (0.0, 1.0, 10.0):
+        record = next(simulate(toy_experiment(method="fedprox", options={"mu": mu}, local_steps=20, optimizer="sgd", lr=0.05)))
+        moved.append(sum(layer.movement_norm.sum() for layer in record.layers.values()))
+    assert moved[0] > moved[1] > moved[2] > 0
+
+
+def test_forward_passes_are_a_hand_count():
+    plain = next(simulate(toy_experiment(method="fedprox", **MIXED)))
+    assert plain.forwards == 3 * 2 * 5
+    gradients = next(simulate(toy_experiment(method="ilora", **MIXED)))
+    assert gradients.forwards == 3 * 2 * 5 + 240
+
+
+# FedDyn and FedVRA ------------------------------------------------------------------------------------------------------------
+
+ALIKE: dict[str, Any] = {"ranks": [3, 3, 3, 3], "participation": 0.5, "optimizer": "sgd", "lr": 5e-2}
+
+
+@pytest.mark.parametrize("space", ["product", "factor"])
+@pytest.mark.parametrize("ranks", [[3, 3, 3, 3], [1, 3, 8, 2]], ids=str)
+def test_fedvra_of_1_and_1_is_feddyn_iterate_for_iterate(space, ranks):
+    how = ALIKE | {"ranks": ranks}
+    vra = toy_experiment(method="fedvra", options={"a": 1.0, "d": 1.0, "gamma": 0.1, "space": space}, **how)
+    dyn = toy_experiment(method="feddyn", options={"gamma": 0.1, "space": space}, **how)
+    iterate(vra, dyn)
+
+
+@pytest.mark.parametrize("space", ["product", "factor"])
+@pytest.mark.parametrize("ranks", [[3, 3, 3, 3], [1, 3, 8, 2]], ids=str)
+def test_fedvra_of_0_and_1_is_fedprox_iterate_for_iterate(space, ranks):
+    how = ALIKE | {"ranks": ranks}
+    vra = toy_experiment(
+        method="fedvra",
+        options={"a": 0.0, "d": 1.0, "gamma": 0.3, "space": space, "penalty": "equal", "weighting": "samples"},
+        **how,
+    )
+    iterate(vra, toy_experiment(method="fedprox", options={"mu": 0.3, "space": space}, **how))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1e-7])
+def test_fedvra_without_duals_and_with_vanishing_gamma_is_fedavg(gamma):
+    vra = toy_experiment(method="fedvra", options={"a": 0.0, "gamma": gamma, "weighting": "samples"}, **ALIKE)
+    iterate(vra, toy_experiment(method="fedit", **ALIKE))
+
+
+def test_feddyn_in_factor_space_is_the_authors_code_on_lists_of_numbers():
+    """theta_k by SGD on F_k + alpha_k (<theta, h_k - theta_t> + |theta|^2 / 2); h_k += theta_k - theta_t; mean + mean of h."""
+    experiment = toy_experiment(method="feddyn", options={"gamma": 0.2, "space": "factor"}, **ALIKE)
+    simulation, alpha = Simulation(experiment), 0.2
+    names = [*(f"{layer}.{factor}" for layer in simulation.layers for factor in "AB"), *simulation.head]
+    sizes = np.array([len(share) for share in simulation.shares], float)
+    h = [dict.fromkeys(names, 0.0) for _ in range(4)]
+    theta = {name: tensor[0].double() for name, tensor in simulation.server()[0].items()}
+    for t in range(1, 5):
+        ids = participants(4, 0.5, experiment.seed, t)
+        trained = []
+        for k in ids:
+            weight = alpha / (sizes[k] / sizes.sum() * 4)
+            own = train_plainly(
+                experiment, simulation.shares[k], t, k, theta,
+                lambda own, k=k, weight=weight: weight
+                * sum((own[n] * (h[k][n] - theta[n])).sum() + own[n].square().sum() / 2 for n in names),
+            )  # fmt: skip
+            h[k] = {name: h[k][name] + own[name] - theta[name] for name in names}
+            trained.append(own)
+        theta = {
+            name: sum(own[name] for own in trained) / 2 + sum(np.asarray(one[name]) for one in h) / 4 for name in names
+        }  # fmt: skip
+        theta = {name: torch.as_tensor(tensor) for name, tensor in theta.items()}
+        simulation.next_round()
+        now = simulation.server()[0]
+        for name in names:
+            np.testing.assert_allclose(now[name][0], theta[name], atol=2e-5, err_msg=f"round {t}, {name}")
+
+
+def test_in_product_space_feddyn_is_the_dense_one_where_no_rank_is_cut():
+    """With one client of full rank the dual is a dense matrix: theta = G_k + u, u the sum of all movements."""
+    experiment = toy_experiment(method="feddyn", options={"gamma": 0.5}, ranks=[10], optimizer="sgd", lr=5e-2)
+    simulation = Simulation(experiment)
+    u = dict.fromkeys(simulation.layers, 0.0)
+    for _ in range(4):
+        record = simulation.next_round()
+        for name, G in updates(simulation).items():
+            start, trained = (
+                record.factors[f"{name}/{stage}/B"][0].astype(float) @ record.factors[f"{name}/{stage}/A"][0]
+                for stage in ("start", "trained")
+            )
+            u[name] = u[name] + trained - start
+            np.testing.assert_allclose(G, trained + u[name], atol=1e-5)
+        assert record.clients["dual_forgotten"][0] < 1e-6
+
+
+def test_what_the_cut_of_a_dual_forgets_and_its_age_are_on_record():
+    simulation = Simulation(toy_experiment(method="fedvra", ranks=[1, 1, 1, 1], participation=0.5, rounds=6))
+    last: dict[int, int] = {}
+    forgotten = []
+    for t in range(1, 7):
+        record = simulation.next_round()
+        for k, age in zip(record.clients["id"].tolist(), record.clients["dual_age"].tolist(), strict=True):
+            assert age == t - 1 - last.get(k, 0)
+            last[k] = t
+        forgotten.extend(record.clients["dual_forgotten"].tolist())
+    assert 0 < max(forgotten) < 1
+
+
+@pytest.mark.parametrize("options", [{"aggregate": "svd"}, {"aggregate": "concat-qr"}, {"upload": "rotate"}], ids=label)
+def test_numbers_remembered_per_slot_are_refused_where_slots_change_their_meaning(options):
+    (stage,) = options
+    for method, more in REFUSED:
+        with pytest.raises(ValueError, match=rf"option {stage} is .*allowed are {stage} = .*, or .*\.$"):
+            toy_experiment(method=method, options=options | more)
+    toy_experiment(method="feddyn", options=options)
