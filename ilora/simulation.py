@@ -220,7 +220,7 @@ class Simulation:
         for name, outcome in outcomes.items():
             self.layers[name].take(outcome.aggregate)
         if shared.head:
-            head = {name: torch.einsum("k,k...->...", p, sent[name]) for name in self.head}
+            head = {name: own + torch.einsum("k,k...->...", p, sent[name] - own) for name, own in self.head.items()}
             server = self.stages["server"]
             self.head = server.head(turn, self.head, head) if hasattr(server, "head") else head
         for ingredient in self.stages.values():

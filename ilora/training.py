@@ -17,6 +17,7 @@ from ilora.tasks.base import Data
 
 Forward = Callable[[Parameters, Base, Mapping[str, Tensor]], Output]
 OnStep = Callable[[int, int], None]  # client-steps done, of how many
+MOMENTUM = 0.9  # of SGD
 EVALUATION_ROWS = 4_096  # samples that pass at once where nothing is learned
 
 
@@ -89,7 +90,7 @@ def make_optimizer(kind: str, parameters: Sequence[Tensor], lr: float) -> torch.
     """AdamW without weight decay, or SGD with momentum 0.9; new each round, as every paper here does it."""
     if kind == "adamw":
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
-    return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
+    return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM)
 
 
 class VectorisedEngine:

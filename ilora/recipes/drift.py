@@ -35,6 +35,20 @@ SPACE = Option(
     ("product", "factor"),
 )
 
+
+def same_base(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Why factors of an earlier round cannot be run again where the base beneath them has changed; "" where it stays."""
+    rule = ingredients["aggregate"]
+    merges = rule in ("stack", "thresholded-stack", "mean-and-residual")
+    cut_out_once = ingredients["initialise"] == "qr" and not ALL["aggregate"][rule].keeps_slots and options.get("deltas", True)
+    if not merges and not cut_out_once:
+        return ""
+    return (
+        f"option aggregate is {rule!r}, after which the base beneath a client's last model is another one, but this method runs"
+        " that model again; allowed are aggregate = 'svd' or 'mean' with initialise = 'random'."
+    )
+
+
 METHODS: dict[str, Method] = {
     "fedprox": Method(
         title="FedProx",
@@ -91,6 +105,51 @@ METHODS: dict[str, Method] = {
         server="dual-shift",
         options={"gamma": 0.1, "a": 0.5, "d": 1.0},
     ),
+    "scaffold": Method(
+        title="SCAFFOLD",
+        paper="arXiv:1910.06378",
+        authors="Karimireddy et al.",
+        year=2020,
+        idea="Each client subtracts from its gradient the direction in which its data drifts, and adds everyone's.",
+        formula=r"g\leftarrow\nabla F_k-c_k+c,\quad c_k^{+}=c_k-c+\tfrac{\theta_t-\theta_k}{K\eta},\quad"
+        r" c\leftarrow c+\tfrac1N\sum_{k\in S}(c_k^{+}-c_k),\quad"
+        r"\theta_{t+1}=\theta_t+\tfrac1{|S|}\sum_{k\in S}(\theta_k-\theta_t)",
+        provenance="code",
+        note="Option II, on the numbers of A and B: made for optimizer=sgd. Under AdamW a movement over K eta is no gradient;"
+        " correction=control-variates (option I, one more pass over the data) is the choice there.",
+        choices=("K counts the momentum of SGD in", "mixed ranks: c is cut to a client's slots, changes are padded"),
+        cost="2 r_k (d_in + d_out) floats up and down; one control variate per client kept between rounds",
+        correction="scaffold",
+        weighting="uniform",
+        aggregate="mean-change",
+    ),
+    "fedadam": Method(
+        title="FedAdam",
+        paper="arXiv:2003.00295",
+        authors="Reddi et al.",
+        year=2021,
+        idea="The server takes the averaged change for a gradient and feeds it to Adam.",
+        formula=r"\Delta=\sum_kp_k(\theta_k-\theta_t),\quad m\leftarrow\beta_1m+(1-\beta_1)\Delta,\quad"
+        r" v\leftarrow\beta_2v+(1-\beta_2)\Delta^2,\quad \theta_{t+1}=\theta_t+\eta\frac{m}{\sqrt v+\tau}",
+        provenance="secondary",
+        note="The standard formula without bias correction, on the numbers of A and B at fixed coordinates.",
+        choices=("mixed ranks: changes are padded with zeros",),
+        cost="r_k (d_in + d_out) floats up and down; two moments at the server",
+        aggregate="mean-change",
+        server="adam",
+    ),
+    "moon": Method(
+        title="MOON",
+        paper="arXiv:2103.16257",
+        authors="Li, He, Song",
+        year=2021,
+        idea="A client's features are drawn to the global model's and pushed from those of its own last model.",
+        formula=r"F_k-\mu\log\frac{e^{\cos(z,z_{glob})/T}}{e^{\cos(z,z_{glob})/T}+e^{\cos(z,z_{prev})/T}}",
+        provenance="code",
+        choices=("the features that the head sees, without a projection head", "mu = 1, T = 0.5, as in the code"),
+        cost="r_k (d_in + d_out) floats up and down; two more forward passes a step; one model per client kept between rounds",
+        objective="contrast",
+    ),
 }
 A_STEP = Option(1.0, "step of the duals, a: 0 none (FedProx), 1 full (FedDyn)", least=0.0, greatest=1.0)
 
@@ -121,6 +180,34 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             },
             refuse=same_slots_in_factor_space,
         ),
+        "contrast": Ingredient(
+            "+ contrast between models",
+            "Features near those of the received model and unlike those of the client's last model cost less.",
+            "ilora.stages.contrast:Contrast",
+            r"F_k+\mu\,\ell_{con}(z,z_{glob},z_{prev})",
+            {
+                "contrast": Option(1.0, "weight of the contrast, mu", least=0.0, greatest=100.0),
+                "temperature": Option(0.5, "temperature of the contrast, T", least=0.01, greatest=10.0),
+            },
+            refuse=same_base,
+        ),
+    },
+    "correction": {
+        "scaffold": Ingredient(
+            "SCAFFOLD, option II",
+            "As control variates, but c_k comes from how far the client moved: no extra pass. Made for SGD.",
+            "ilora.stages.corrections:Scaffold",
+            r"g\leftarrow\nabla F_k-c_k+c,\quad c_k\leftarrow c_k-c+\tfrac{\theta_t-\theta_k}{K\eta}",
+            refuse=same_slots,
+        ),
+    },
+    "aggregate": {
+        "mean-change": Ingredient(
+            "Mean of padded changes",
+            "What each client changed in A and B is padded with zeros and averaged onto the server's factors.",
+            "ilora.stages.aggregate:mean_change",
+            r"A=A_t+\sum_kp_k\,\mathrm{pad}(A_k-A_k^0),\quad B\ \text{alike}",
+        ),
     },
     "weighting": {
         "uniform": Ingredient(
@@ -128,6 +215,19 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
         ),
     },
     "server": {
+        "adam": Ingredient(
+            "Adam",
+            "The averaged change is the gradient of an Adam at the server.",
+            "ilora.stages.server:Adam",
+            r"\theta\leftarrow\theta_t+\eta\,m/(\sqrt v+\tau)",
+            {
+                "server_lr": Option(0.1, "step size of the server, eta", least=0.0, greatest=10.0),
+                "beta1": Option(0.9, "memory of the first moment", least=0.0, greatest=0.9999),
+                "beta2": Option(0.99, "memory of the second moment", least=0.0, greatest=0.9999),
+                "tau": Option(1e-3, "how far small changes count as none, tau", least=1e-9, greatest=1.0),
+            },
+            refuse=same_slots,
+        ),
         "dual-shift": Ingredient(
             "Step and dual shift",
             "The server steps towards the mean and adds what all clients, present or not, remember.",

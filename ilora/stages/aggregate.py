@@ -30,13 +30,24 @@ def mean(upload: Upload) -> Aggregate:
     Its product misses the ideal update by sum_k p_k (B_k - B)(A_k - A). A factor that nobody sends stays the server's. Where
     the start was cut out of the base, changes are averaged: zeros would dilute a product that the base lacks (ours).
     """
-    p, (send_A, send_B) = upload.weights[:, None], upload.sent_slots()
     if upload.offset is not None:
-        A = upload.own().A + slot_average(upload.sent.A - upload.start.A, p * send_A, 0)
-        B = upload.own().B + slot_average(upload.sent.B - upload.start.B, p * send_B, 1)
-        return factor_bank(upload, Factors(A, B))
+        return mean_change(upload)
+    p, (send_A, send_B) = upload.weights[:, None], upload.sent_slots()
     A = slot_average(upload.sent.A, p * send_A, 0) if send_A.any() else upload.own().A
     B = slot_average(upload.sent.B, p * send_B, 1) if send_B.any() else upload.own().B
+    return factor_bank(upload, Factors(A, B))
+
+
+def mean_change(upload: Upload) -> Aggregate:
+    """A = A_t + sum_k p_k pad(A_k - A_k^0), B alike (FedOpt, arXiv:2003.00295): with equal ranks the mean, exactly A_t at rest.
+
+    With mixed ranks nobody dilutes what he does not hold; he only leaves it as it is.
+    """
+    if upload.server is None:
+        return mean(upload)
+    p, (send_A, send_B) = upload.weights[:, None], upload.sent_slots()
+    A = upload.own().A + slot_average(upload.sent.A - upload.start.A, p * send_A, 0)
+    B = upload.own().B + slot_average(upload.sent.B - upload.start.B, p * send_B, 1)
     return factor_bank(upload, Factors(A, B))
 
 

@@ -31,7 +31,7 @@ def recompress(stack: Stack, slots: int) -> tuple[Stack, Tensor]:
 
 
 class Memory:
-    """A sum of movements for each of n models, under `state`: whole for a parameter, a stack of at most 2R slots for a product."""
+    """Sums of movements of n models, kept in `state`: of a parameter as it is, of a product as a stack of at most 2R slots."""
 
     def __init__(self, models: int, setting: Setting) -> None:
         self.models = models
