@@ -14,7 +14,10 @@ from ilora.randomness import numpy_generator
 from ilora.recipes import drift
 from ilora.running import simulate
 from ilora.simulation import Simulation
+from ilora.stacked import slice_clients
 from ilora.stages.contrast import contrastive
+from ilora.stages.objectives import per_sample
+from ilora.stages.out_of_distribution import sample_weights, strangeness
 from tests.toy import (
     LAYERS,
     length,
@@ -35,6 +38,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("fedvra", {"aggregate": "svd", "d": 0.7}),
     ("fedvra", {"aggregate": "stack", "initialise": "fresh"}),
     ("moon", {"aggregate": "svd"}),
+    ("flood", {"warmup": 1, "form": "hard", "detector": "msp"}),
 ]
 REFUSED: list[tuple[str, dict[str, Any]]] = [("feddyn", {"space": "factor"}), ("scaffold", {}), ("fedadam", {})]
 
@@ -359,3 +363,57 @@ def test_the_last_model_is_the_one_that_the_client_trained():
 def test_moon_is_refused_where_the_base_changes_beneath_the_last_model(options):
     with pytest.raises(ValueError, match=r"option aggregate is .*allowed are aggregate = 'svd' or 'mean' with initialise"):
         toy_experiment(method="moon", options=options)
+
+
+# FLood ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["soft", "hard"])
+@pytest.mark.parametrize("detector", ["energy", "msp"])
+def test_weights_have_mean_1_and_rise_with_strangeness(detector, form):
+    logits = torch.randn(40, 4, generator=torch.Generator().manual_seed(0)).double()
+    score = strangeness(logits, detector)
+    z = logits.numpy()
+    want = -np.log(np.exp(z).sum(1)) if detector == "energy" else -(np.exp(z).max(1) / np.exp(z).sum(1))
+    np.testing.assert_allclose(score, want)
+    w = sample_weights(score, form, 0.75, 2.0, 1.0)
+    assert float(w.mean()) == pytest.approx(1)
+    assert (w[score.argsort()].diff() >= 0).all()
+    assert float(w.max() / w.min()) == pytest.approx(3) if form == "hard" else 1 < float(w.max() / w.min()) < 3
+    if form == "hard":
+        assert int((w > 1).sum()) == 10
+    assert sample_weights(torch.zeros(5), form, 0.75, 2.0, 1.0).tolist() == pytest.approx([1] * 5)
+
+
+def test_flood_is_fedit_in_its_warm_up_and_counts_its_passes_after_it():
+    flood, plain = Simulation(toy_experiment(method="flood", options={"warmup": 2})), Simulation(toy_experiment(method="fedit"))
+    for _ in range(2):
+        assert flood.next_round().forwards == plain.next_round().forwards == 45
+        same_model(flood, plain, 0)
+    record = flood.next_round()
+    assert record.forwards == 45 + 240
+    assert record.clients["weight"].sum() == pytest.approx(1)
+    p, n = record.clients["weight"], record.clients["samples"]
+    assert ((p / n).argsort() == record.clients["confidence"].argsort()).all()
+
+
+def test_the_servers_weighting_can_be_switched_off():
+    for record in simulate(toy_experiment(method="flood", options={"warmup": 0, "weighting": "samples"}, rounds=2)):
+        np.testing.assert_allclose(record.clients["weight"], record.clients["samples"] / 240, rtol=1e-6)
+
+
+def test_every_sample_meets_its_own_weight():
+    simulation = Simulation(toy_experiment(method="flood", options={"warmup": 0}, ranks=[2, 4, 3, 2], participation=0.5))
+    turn = simulation.open_turn(1)
+    objective = simulation.stages["objective"]
+    work = simulation.local_work(turn, simulation.stages["sharing"](turn))
+    given = objective.begin(turn)
+    for k, own in enumerate(turn.samples):
+        weights = dict(zip(given["samples"][k].tolist(), given["weights"][k].tolist(), strict=True))
+        want = sample_weights(strangeness(turn.local_logits[k], "energy"), "soft", 0.75, 1.0, 1.0)
+        assert [weights[i] for i in own.tolist()] == pytest.approx(want.tolist())
+        step = work[k : k + 1].step(
+            simulation.engine.model.forward, simulation.train, slice_clients(turn.start, [k]), work.batches[k : k + 1, 0]
+        )
+        w = np.array([weights[i] for i in work.batches[k, 0].tolist()])
+        assert float(objective(step)) == pytest.approx(float((w * per_sample(step)[0].numpy()).mean()))
