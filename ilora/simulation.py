@@ -181,7 +181,7 @@ class Simulation:
             batch_plan(self.shares[k], e.local_steps, e.batch_size, numpy_generator(e.seed, "batches", turn.index, k))
             for k in turn.ids
         ]
-        return LocalWork(
+        work = LocalWork(
             start=turn.start,
             base=turn.base,
             batches=torch.from_numpy(np.stack(batches)).to(self.device),
@@ -192,6 +192,10 @@ class Simulation:
             correction=self.stages["correction"](turn),
             trainable=turn.spread(shared.train_A, shared.train_B),
         )
+        for ingredient in self.stages.values():
+            if hasattr(ingredient, "prepare"):
+                work = ingredient.prepare(turn, work)
+        return work
 
     def _aggregate(self, turn: Turn, layer: str, shared: Shared, sent: Parameters, p: Tensor) -> LayerOutcome:
         """One layer's way from the uploads to what the server will hold; the ideal is that of the models as trained."""

@@ -115,9 +115,12 @@ METHODS: dict[str, Method] = {
         r" c\leftarrow c+\tfrac1N\sum_{k\in S}(c_k^{+}-c_k),\quad"
         r"\theta_{t+1}=\theta_t+\tfrac1{|S|}\sum_{k\in S}(\theta_k-\theta_t)",
         provenance="code",
-        note="Option II, on the numbers of A and B: made for optimizer=sgd. Under AdamW a movement over K eta is no gradient;"
-        " correction=control-variates (option I, one more pass over the data) is the choice there.",
-        choices=("K counts the momentum of SGD in", "mixed ranks: c is cut to a client's slots, changes are padded"),
+        note="Option II on the numbers of A and B, made for optimizer=sgd. What the client moved, over K eta, is the mean of its own"
+        " gradients only under plain SGD; here that mean itself is taken, so that momentum and AdamW do not spoil it.",
+        choices=(
+            "c_k from the gradients instead of the movement: the same under plain SGD",
+            "mixed ranks: c is cut to a client's slots, changes are padded",
+        ),
         cost="2 r_k (d_in + d_out) floats up and down; one control variate per client kept between rounds",
         correction="scaffold",
         weighting="uniform",
@@ -133,7 +136,7 @@ METHODS: dict[str, Method] = {
         r" v\leftarrow\beta_2v+(1-\beta_2)\Delta^2,\quad \theta_{t+1}=\theta_t+\eta\frac{m}{\sqrt v+\tau}",
         provenance="secondary",
         note="The standard formula without bias correction, on the numbers of A and B at fixed coordinates.",
-        choices=("mixed ranks: changes are padded with zeros",),
+        choices=("mixed ranks: changes are padded with zeros", "eta = 0.01; Flower's 0.1 is too large for factors of this size"),
         cost="r_k (d_in + d_out) floats up and down; two moments at the server",
         aggregate="mean-change",
         server="adam",
@@ -233,7 +236,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
     "correction": {
         "scaffold": Ingredient(
             "SCAFFOLD, option II",
-            "As control variates, but c_k comes from how far the client moved: no extra pass. Made for SGD.",
+            "As control variates, but c_k is the mean of the gradients on the client's way: no extra pass. Made for SGD.",
             "ilora.stages.corrections:Scaffold",
             r"g\leftarrow\nabla F_k-c_k+c,\quad c_k\leftarrow c_k-c+\tfrac{\theta_t-\theta_k}{K\eta}",
             refuse=same_slots,
@@ -270,7 +273,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.server:Adam",
             r"\theta\leftarrow\theta_t+\eta\,m/(\sqrt v+\tau)",
             {
-                "server_lr": Option(0.1, "step size of the server, eta", least=0.0, greatest=10.0),
+                "server_lr": Option(0.01, "step size of the server, eta", least=0.0, greatest=10.0),
                 "beta1": Option(0.9, "memory of the first moment", least=0.0, greatest=0.9999),
                 "beta2": Option(0.99, "memory of the second moment", least=0.0, greatest=0.9999),
                 "tau": Option(1e-3, "how far small changes count as none, tau", least=1e-9, greatest=1.0),

@@ -1,9 +1,11 @@
 """Stage 4: how is a client's gradient corrected? An ingredient maps the turn to stacks added to every gradient, or None."""
 
+from dataclasses import replace
+
 import torch
 
 from ilora.stacked import Parameters
-from ilora.training import MOMENTUM
+from ilora.training import LocalWork
 from ilora.turn import Setting, Turn
 
 
@@ -37,18 +39,16 @@ class ControlVariates:
 
 
 class Scaffold:
-    """g <- g - c_k + c; then c_k <- c_k - c + (theta_t - theta_k) / (K eta) (SCAFFOLD's option II, arXiv:1910.06378).
+    """g <- g - c_k + c; then c_k <- the mean of the client's own gradients on its way (SCAFFOLD's option II, arXiv:1910.06378).
 
-    K counts a step of SGD with momentum beta as often as its gradient moved the model, sum_i (1 - beta^i) / (1 - beta), so that
-    the last term is a mean of corrected gradients; under AdamW it is none. State: "c/<name>" and "c_k/<name>" (N, ...).
+    Under plain SGD that mean is c_k - c + (theta_t - theta_k) / (K eta), the form in the paper; taken from the gradients, it
+    holds under momentum and AdamW too. State: "c/<name>" (...), "c_k/<name>" (N, ...).
     """
 
     extra_floats = 1
 
     def __init__(self, setting: Setting) -> None:
         self.clients = setting.clients
-        beta = MOMENTUM if setting.optimizer == "sgd" else 0.0
-        self.path = setting.lr * sum((1 - beta**i) / (1 - beta) for i in range(1, setting.local_steps + 1))
         self.state: Parameters = {}
 
     def __call__(self, turn: Turn) -> Parameters:
@@ -59,13 +59,14 @@ class Scaffold:
             self.state.setdefault(f"c_k/{name}", tensor.new_zeros(self.clients, *tensor.shape[1:]))
         return {name: self.state[f"c/{name}"] * owned[name] - self.state[f"c_k/{name}"][ids] for name in turn.start}
 
+    def prepare(self, turn: Turn, work: LocalWork) -> LocalWork:
+        """Ask for the mean gradients."""
+        return replace(work, keep_gradients=True)
+
     def end(self, turn: Turn) -> None:
-        """c_k <- (theta_t - theta_k) / (K eta) - (c - c_k), c <- c + 1/N sum_k (its change); nothing where nobody could move."""
-        if self.path == 0:
-            return
+        """c_k <- mean gradient, c <- c + 1/N sum_k (change of c_k)."""
         ids = torch.tensor(turn.ids)
-        for name, correction in self(turn).items():
+        for name, new in turn.trained.gradients.items() if turn.trained else ():
             c, c_k = self.state[f"c/{name}"], self.state[f"c_k/{name}"]
-            new = (turn.start[name] - turn.result[name]) / self.path - correction
             c += (new - c_k[ids]).sum(0) / self.clients
             c_k[ids] = new

@@ -60,7 +60,7 @@ class PseudoOut:
         """The weighed loss of each client (K,)."""
         if not step.given:
             return cross_entropy(step)
-        place = torch.searchsorted(step.given["samples"], step.index)
+        place = torch.searchsorted(step.given["samples"], step.index.contiguous())
         return (step.given["weights"].gather(1, place) * per_sample(step)).mean(1)
 
 
