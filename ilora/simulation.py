@@ -256,8 +256,9 @@ class Simulation:
             sent = int(shared.send_A.sum()) * d_in + int(shared.send_B.sum()) * d_out
             up += sent
             down += numbers_of(outcome.aggregate.bank) * len(turn.ids) if outcome.aggregate.merge else sent
-        factor = 1 + getattr(self.stages["correction"], "extra_floats", 0)
-        return up * factor, down * factor
+        correction = self.stages["correction"]
+        both, only_down = (getattr(correction, name, 0) for name in ("extra_floats", "extra_floats_down"))
+        return up * (1 + both), down * (1 + both + only_down)
 
     def _floats(self, values: list[float] | list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)

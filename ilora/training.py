@@ -7,6 +7,7 @@ so each client's gradient is its own. Clients go through in chunks that fit the 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,8 +66,9 @@ class LocalWork:
     def __getitem__(self, clients: slice) -> "LocalWork":
         """The work of some of the clients."""
         stacks = ("start", "given", "correction", "trainable", "after_step", "second_moments")
-        own = {name: slice_clients(value, clients) for name in stacks if (value := getattr(self, name)) is not None}
-        return replace(self, base=self.base[clients], batches=self.batches[clients], **own)
+        there: dict[str, Parameters] = {name: own for name in stacks if (own := getattr(self, name)) is not None}
+        mine: dict[str, Any] = {name: slice_clients(own, clients) for name, own in there.items()}
+        return replace(self, base=self.base[clients], batches=self.batches[clients], **mine)
 
     def step(self, forward: Forward, data: Data, parameters: Parameters, index: Tensor) -> Step:
         """One forward pass of these clients on the samples at `index` (K, b)."""
@@ -170,9 +172,8 @@ class VectorisedEngine:
             optimizer.step()
             add_after_step(parameters, work, slice(None))
             on_step(t + 1)
-        moments = (
-            {} if work.second_moments is None else {name: optimizer.state[t]["exp_avg_sq"] for name, t in parameters.items()}
-        )
+        given = work.second_moments or {}
+        moments = {name: optimizer.state[parameters[name]]["exp_avg_sq"] for name in given}
         return Trained({name: tensor.detach() for name, tensor in parameters.items()}, losses, norms, gradients, moments)
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:

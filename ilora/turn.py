@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ilora import products
 from ilora.adapters import Factors, Stack, slot_mask
@@ -126,6 +127,12 @@ class Turn:
         """Each client's logits (n, classes) for its own list of samples, nothing learned; the passes are counted."""
         self.forwards += sum(map(len, samples))
         return self.engine.own_logits(parameters, self.base, samples)
+
+    def sample_losses(self, parameters: Parameters, samples: Sequence[Tensor]) -> list[Tensor]:
+        """Each client's cross-entropy (n,) of its own list of samples, nothing learned."""
+        labels = [self.engine.data.labels[index] for index in samples]
+        answers = zip(self.logits(parameters, samples), labels, strict=True)
+        return [functional.cross_entropy(logits, own, reduction="none") for logits, own in answers]
 
     @cached_property
     def local_logits(self) -> list[Tensor]:

@@ -18,6 +18,7 @@ from ilora.stacked import slice_clients
 from ilora.stages.contrast import contrastive
 from ilora.stages.objectives import per_sample
 from ilora.stages.out_of_distribution import sample_weights, strangeness
+from ilora.stages.roughness import roughness
 from ilora.training import VectorisedEngine
 from tests.toy import (
     LAYERS,
@@ -39,9 +40,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("fedvra", {"aggregate": "svd", "d": 0.7}),
     ("fedvra", {"aggregate": "stack", "initialise": "fresh"}),
     ("moon", {"aggregate": "svd"}),
+    ("ri-fedavg", {"directions": 2, "points": 3, "refresh": 1, "index": "raw"}),
     ("flood", {"warmup": 1, "form": "hard", "detector": "msp"}),
 ]
-REFUSED: list[tuple[str, dict[str, Any]]] = [("feddyn", {"space": "factor"}), ("scaffold", {}), ("fedadam", {})]
+REFUSED: list[tuple[str, dict[str, Any]]] = [("feddyn", {"space": "factor"}), ("scaffold", {}), ("fedadam", {}), ("fedadamw", {})]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -79,20 +81,25 @@ def iterate(one: Experiment, other: Experiment, rounds: int = 4, tolerance: floa
     assert all(length(G) > 1e-2 for G in updates(left).values())
 
 
+def plain_loss(own: dict[str, Any], index: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of some samples in float64, one dense weight per layer."""
+    data = load_toy().train
+    weights = {f"{n}.weight": toy_weight(n).double() + own[f"{n}.B"] @ own[f"{n}.A"] for n in LAYERS}
+    weights |= {n.removeprefix("head."): own[n] for n in own if n.startswith("head.")}
+    logits = functional_call(toy_model().double(), weights, (data.inputs["x"][index].double(),)).logits
+    return functional.cross_entropy(logits, data.labels[index])
+
+
 def train_plainly(
     experiment: Experiment, share: Any, t: int, k: int, theta: dict[str, Any], extra: Any, momentum: float = 0.9
 ) -> dict[str, Any]:
     """Client k's local SGD in float64 from theta on cross-entropy + extra(own), one dense weight per layer."""
     own = {name: tensor.clone().requires_grad_() for name, tensor in theta.items()}
     optimizer = torch.optim.SGD(own.values(), lr=experiment.lr, momentum=momentum)
-    data, model = load_toy().train, toy_model().double()
     draw = numpy_generator(experiment.seed, "batches", t, k)
     for index in torch.tensor(batch_plan(share, experiment.local_steps, experiment.batch_size, draw)):
-        weights = {f"{n}.weight": toy_weight(n).double() + own[f"{n}.B"] @ own[f"{n}.A"] for n in LAYERS}
-        weights |= {n.removeprefix("head."): own[n] for n in own if n.startswith("head.")}
-        logits = functional_call(model, weights, (data.inputs["x"][index].double(),)).logits
         optimizer.zero_grad()
-        (functional.cross_entropy(logits, data.labels[index]) + extra(own)).backward()
+        (plain_loss(own, index) + extra(own)).backward()
         optimizer.step()
     return {name: tensor.detach() for name, tensor in own.items()}
 
@@ -421,3 +428,96 @@ def test_every_sample_meets_its_own_weight():
         )
         w = np.array([weights[i] for i in work.batches[k, 0].tolist()])
         assert float(objective(step)) == pytest.approx(float((w * per_sample(step)[0].numpy()).mean()))
+
+
+# RI-FedAvg --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_bowl_at_its_minimum_is_not_rough_and_ripples_are():
+    t = torch.linspace(-1, 1, 11).double()
+    curvature = torch.rand(1, 16, 1, generator=torch.Generator().manual_seed(0)).double() + 0.1
+    bowl = curvature * t.square()
+    assert float(roughness(bowl, "range")) == pytest.approx(0, abs=1e-12)
+    assert float(roughness(bowl, "none")) > 0.2
+    assert float(roughness(bowl + 0.05 * torch.sin(20 * t + 9 * curvature), "range")) > 0.02
+    assert float(roughness(torch.ones(1, 16, 11), "range")) == 0
+
+
+def test_every_direction_moves_each_layer_by_the_radius():
+    simulation = Simulation(toy_experiment(method="ri-fedavg", options={"radius": 0.05}, ranks=[1, 3, 8], scaling="4/r"))
+    turn = simulation.open_turn(1)
+    for _ in range(2):  # from B = 0, and from where training led
+        turn.trained = simulation.engine.train(
+            simulation.local_work(turn, simulation.stages["sharing"](turn)), lambda done, of: None
+        )
+        direction = simulation.stages["objective"].direction(turn, 0)
+        for name, layer in simulation.layers.items():
+            A, B = turn.result[f"{name}.A"].double(), turn.result[f"{name}.B"].double()
+            there = (B + direction[f"{name}.B"]) @ (A + direction[f"{name}.A"])
+            moved = turn.base.scales[:, None, None] * (there - B @ A)
+            want = 0.05 * length(layer.weight)
+            np.testing.assert_allclose(moved.flatten(1).norm(dim=1), [want] * 3, rtol=1e-3)
+        turn = simulation.open_turn(1)
+        turn.start = {name: tensor + 0.1 * turn.spread(turn.owned, turn.owned)[name] for name, tensor in turn.start.items()}
+
+
+def test_roughness_is_measured_every_other_round_counted_and_pulls_from_the_next_round_on():
+    options = {"directions": 4, "points": 5, "refresh": 2, "normalise": "none"}
+    simulation = Simulation(toy_experiment(method="ri-fedavg", options=options))
+    first, second, third = (simulation.next_round() for _ in range(3))
+    assert [first.forwards, second.forwards, third.forwards] == [45 + 4 * 5 * 15, 45, 45 + 4 * 5 * 15]
+    assert not first.clients["roughness"].any()
+    assert (second.clients["roughness"] > 0).all()
+    np.testing.assert_array_equal(second.clients["roughness"], third.clients["roughness"])
+
+
+def test_as_long_as_nothing_was_measured_ri_fedavg_is_fedit():
+    rough, plain = Simulation(toy_experiment(method="ri-fedavg")), Simulation(toy_experiment(method="fedit"))
+    rough.next_round()
+    plain.next_round()
+    same_model(rough, plain, 0)
+
+
+# FedAdamW ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_fedadamw_is_a_plain_loop_over_lists_of_numbers():
+    """AdamW from v = its mean, n counted on, rate (1 - 0.5) eta, then + 0.5 D_G / K; x + the mean change."""
+    experiment = toy_experiment(method="fedadamw", **(ALIKE | {"lr": 1e-2}))
+    simulation = Simulation(experiment)
+    theta = {name: tensor[0].double() for name, tensor in simulation.server()[0].items()}
+    direction: dict[str, Any] = {name: torch.zeros_like(x) for name, x in theta.items()}
+    v_mean = dict.fromkeys(theta, 0.0)
+    for t in range(1, 5):
+        trained, moments = [], []
+        for k in participants(4, 0.5, experiment.seed, t):
+            own = {name: tensor.clone() for name, tensor in theta.items()}
+            m = {name: torch.zeros_like(tensor) for name, tensor in theta.items()}
+            v = {name: torch.full_like(tensor, v_mean[name]) for name, tensor in theta.items()}
+            plan = batch_plan(simulation.shares[k], 5, 5, numpy_generator(experiment.seed, "batches", t, k))
+            for i, index in enumerate(torch.tensor(plan), start=1):
+                leaves = {name: tensor.requires_grad_() for name, tensor in own.items()}
+                slopes = dict(zip(leaves, torch.autograd.grad(plain_loss(leaves, index), list(leaves.values())), strict=True))
+                n = (t - 1) * 5 + i
+                for name, g in slopes.items():
+                    m[name] = 0.9 * m[name] + 0.1 * g
+                    v[name] = 0.999 * v[name] + 0.001 * g**2
+                    adam = m[name] / (1 - 0.9**n) / ((v[name] / (1 - 0.999**n)).sqrt() + 1e-8)
+                    own[name] = own[name].detach() - 0.5 * experiment.lr * adam + 0.5 / 5 * direction[name]
+            trained.append(own)
+            moments.append(v)
+        direction = {name: sum(own[name] - theta[name] for own in trained) / 2 for name in theta}
+        v_mean = {name: float(sum(v[name].mean() for v in moments) / 2) for name in theta}
+        theta = {name: theta[name] + direction[name] for name in theta}
+        simulation.next_round()
+        now = simulation.server()[0]
+        for name, want in theta.items():
+            np.testing.assert_allclose(now[name][0], want, atol=1e-4, err_msg=f"round {t}, {name}")
+            kept = simulation.stages["correction"].state[f"v/{name}"]
+            assert float(kept) == pytest.approx(v_mean[name], rel=1e-3)
+
+
+def test_the_global_direction_travels_down_only():
+    plain, with_direction = (next(simulate(toy_experiment(method=method))) for method in ("fedit", "fedadamw"))
+    assert with_direction.floats_up == plain.floats_up
+    assert with_direction.floats_down == 2 * plain.floats_down

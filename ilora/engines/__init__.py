@@ -17,6 +17,8 @@ CUDA_SHARE = 0.5  # of the card's memory
 class Engine(Protocol):
     """What a round asks of a backbone."""
 
+    data: Data  # what the clients train on
+
     def train(self, work: LocalWork, on_step: OnStep) -> Trained:
         """Train every client for its steps."""
         ...

@@ -115,7 +115,7 @@ METHODS: dict[str, Method] = {
         r" c\leftarrow c+\tfrac1N\sum_{k\in S}(c_k^{+}-c_k),\quad"
         r"\theta_{t+1}=\theta_t+\tfrac1{|S|}\sum_{k\in S}(\theta_k-\theta_t)",
         provenance="code",
-        note="Option II on the numbers of A and B, made for optimizer=sgd. What the client moved, over K eta, is the mean of its own"
+        note="Option II on the numbers of A and B, made for optimizer=sgd. A client's movement over K eta is the mean of its"
         " gradients only under plain SGD; here that mean itself is taken, so that momentum and AdamW do not spoil it.",
         choices=(
             "c_k from the gradients instead of the movement: the same under plain SGD",
@@ -141,6 +141,23 @@ METHODS: dict[str, Method] = {
         aggregate="mean-change",
         server="adam",
     ),
+    "fedadamw": Method(
+        title="FedAdamW",
+        paper="arXiv:2510.27486",
+        authors="Liu et al.",
+        year=2026,
+        idea="Local AdamW starts from everyone's mean second moment and mixes the last global direction into every step.",
+        formula=r"\theta\leftarrow\mathrm{AdamW}_{(1-\gamma)\eta}(\theta;\,m=0,\,v=\bar v)+\tfrac{\gamma}{K}\Delta_G,\quad"
+        r" \Delta_G=\tfrac1{|S|}\sum_{k\in S}(\theta_k-\theta_t),\quad \bar v=\operatorname{mean}_k\operatorname{mean}(v_k)",
+        provenance="code",
+        note="The form of the authors' language-model script: one mean of v for each tensor, one step counter for all rounds."
+        " It trains with AdamW whatever optimizer is chosen.",
+        choices=("no weight decay, no gradient clipping", "mixed ranks: v over the slots that a client has, changes padded"),
+        cost="r_k (d_in + d_out) floats up, twice that down, and one float for each tensor",
+        correction="global-direction",
+        weighting="uniform",
+        aggregate="mean-change",
+    ),
     "moon": Method(
         title="MOON",
         paper="arXiv:2103.16257",
@@ -152,6 +169,27 @@ METHODS: dict[str, Method] = {
         choices=("the features that the head sees, without a projection head", "mu = 1, T = 0.5, as in the code"),
         cost="r_k (d_in + d_out) floats up and down; two more forward passes a step; one model per client kept between rounds",
         objective="contrast",
+    ),
+    "ri-fedavg": Method(
+        title="RI-FedAvg",
+        paper="arXiv:2602.10595",
+        authors="RI-FedAvg's authors",
+        year=2026,
+        idea="The rougher a client's loss landscape, the stronger the rubber band that holds it near the received model.",
+        formula=r"\min_\theta F_k(\theta)+\tfrac{\lambda}{2}\rho_k\|\theta-\theta_t\|^2,\quad \rho_k=\frac{I_k}{I_k+\tau_I},\quad"
+        r" I_k=\frac{\mathrm{std}_m T_m}{\mathrm{mean}_m T_m},\;"
+        r" T_m=\frac{\sum_i|f_m(t_{i+1})-f_m(t_i)|}{\max f_m-\min f_m}",
+        provenance="reconstruction",
+        note="The proximal part is certain, the index is our reading. Measured before training it would be the slope's spread.",
+        choices=(
+            "index as std / mean of the total variation over 16 directions, 11 points each, on one batch",
+            "each total variation over its own range: a bowl at its minimum is not rough",
+            "Gaussian directions in A and B, scaled until each layer's update moves by 2 % of the frozen weight's norm",
+            "measured after local training, every 2nd round, and used from a client's next round on",
+            "saturated index with tau_I = 0.2, lambda = 0.1; distance between updates s B A",
+        ),
+        cost="r_k (d_in + d_out) floats up and down; 16 x 11 forward passes of one batch every 2nd round",
+        objective="roughness",
     ),
     "flood": Method(
         title="FLood",
@@ -218,6 +256,23 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             },
             refuse=same_base,
         ),
+        "roughness": Ingredient(
+            "+ proximal term by roughness",
+            "The proximal term is as strong as the client's loss landscape is rough.",
+            "ilora.stages.roughness:Roughness",
+            r"F_k(\theta)+\tfrac{\lambda}{2}\rho_k\|\theta-\theta_t\|^2",
+            {
+                "pull": Option(0.1, "strength of the pull, lambda", least=0.0, greatest=100.0),
+                "index": Option("saturated", "rho_k = I / (I + tau_I), or I itself", ("saturated", "raw")),
+                "saturation": Option(0.2, "roughness at which half the pull acts, tau_I", least=1e-6, greatest=100.0),
+                "normalise": Option("range", "each direction's variation over its range, or as it is", ("range", "none")),
+                "refresh": Option(2, "measure every so many rounds", least=1, greatest=1000),
+                "directions": Option(16, "random directions, M", least=2, greatest=256),
+                "points": Option(11, "points on each, S", least=3, greatest=101),
+                "radius": Option(0.02, "how far to look, as a share of ||theta_0||", least=1e-6, greatest=1.0),
+                "space": SPACE,
+            },
+        ),
         "pseudo-out": Ingredient(
             "Strange samples weigh more",
             "Samples that look out of distribution to the received model count more in the loss.",
@@ -234,6 +289,14 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
         ),
     },
     "correction": {
+        "global-direction": Ingredient(
+            "Global direction",
+            "AdamW starts from the clients' mean second moment, and every step is mixed with the last global change.",
+            "ilora.stages.corrections:GlobalDirection",
+            r"\theta\leftarrow\mathrm{AdamW}_{(1-\gamma)\eta}(\theta)+\tfrac\gamma K\Delta_G",
+            {"mix": Option(0.5, "share of the global direction in a step, gamma", least=0.0, greatest=1.0)},
+            refuse=same_slots,
+        ),
         "scaffold": Ingredient(
             "SCAFFOLD, option II",
             "As control variates, but c_k is the mean of the gradients on the client's way: no extra pass. Made for SGD.",

@@ -70,3 +70,43 @@ class Scaffold:
             c, c_k = self.state[f"c/{name}"], self.state[f"c_k/{name}"]
             c += (new - c_k[ids]).sum(0) / self.clients
             c_k[ids] = new
+
+
+class GlobalDirection:
+    """theta <- AdamW step with rate (1 - mix) eta + mix/K D_G, v starting from the clients' mean (FedAdamW, arXiv:2510.27486).
+
+    D_G is what the last round's clients changed on average, v one mean for each tensor over the slots that clients have; steps
+    are counted through all rounds. State: "direction/<name>" at the server's rank, "v/<name>" ().
+    """
+
+    extra_floats_down = 1  # D_G beside each number
+
+    def __init__(self, setting: Setting, mix: float = 0.5) -> None:
+        self.mix, self.steps = mix, setting.local_steps
+        self.state: Parameters = {}
+
+    def __call__(self, turn: Turn) -> None:
+        """Gradients stay as they are."""
+
+    def prepare(self, turn: Turn, work: LocalWork) -> LocalWork:
+        """AdamW from the common second moment, and a share of the last global direction after every step."""
+        after, moments, owned = {}, {}, turn.spread(turn.owned, turn.owned)
+        for name, start in turn.start.items():
+            direction = self.state.setdefault(f"direction/{name}", start.new_zeros(start.shape[1:]))
+            v = self.state.setdefault(f"v/{name}", start.new_zeros(()))
+            may_move = owned[name] if work.trainable is None else work.trainable[name]
+            after[name] = self.mix / max(1, self.steps) * direction * may_move
+            moments[name] = (v * owned[name]).expand_as(start)
+        before = (turn.index - 1) * self.steps
+        lr = (1 - self.mix) * work.lr
+        return replace(work, optimizer="adamw", lr=lr, after_step=after, second_moments=moments, steps_before=before)
+
+    def end(self, turn: Turn) -> None:
+        """Keep the mean change, and the mean second moment."""
+        owned = turn.spread(turn.owned, turn.owned)
+        for name, trained in turn.result.items():
+            self.state[f"direction/{name}"] = (trained - turn.start[name]).mean(0)
+            if turn.trained and turn.trained.second_moments:
+                mask = owned[name].expand_as(trained)
+                v = turn.trained.second_moments[name] * mask
+                self.state[f"v/{name}"] = (v.flatten(1).sum(1) / mask.flatten(1).sum(1)).mean()

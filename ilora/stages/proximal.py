@@ -4,6 +4,8 @@
 the numbers in A and B moved. Two different algorithms. The head has no product, so it always counts number by number.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -26,7 +28,7 @@ def movement(start: Parameters, now: Parameters, base: Base, space: str, dtype: 
     return {**moved, **change}
 
 
-def inner(X: Movement, Y: Movement) -> Tensor:
+def inner(X: Mapping[str, Stack | Tensor], Y: Mapping[str, Stack | Tensor]) -> Tensor:
     """(K,) sum of all inner products; those of stacks by the Gram identity <BA, B'A'> = tr(B^T B' A' A^T)."""
     total = []
     for name, x in X.items():
