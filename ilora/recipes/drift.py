@@ -173,14 +173,15 @@ METHODS: dict[str, Method] = {
     "ri-fedavg": Method(
         title="RI-FedAvg",
         paper="arXiv:2602.10595",
-        authors="RI-FedAvg's authors",
         year=2026,
         idea="The rougher a client's loss landscape, the stronger the rubber band that holds it near the received model.",
-        formula=r"\min_\theta F_k(\theta)+\tfrac{\lambda}{2}\rho_k\|\theta-\theta_t\|^2,\quad \rho_k=\frac{I_k}{I_k+\tau_I},\quad"
+        formula=r"\min_\theta F_k(\theta)+\tfrac{\lambda}{2}\rho_k\|\theta-\theta_t\|^2,\quad "
+        r"\rho_k=\frac{I_k}{I_k+\tau_I},\quad"
         r" I_k=\frac{\mathrm{std}_m T_m}{\mathrm{mean}_m T_m},\;"
         r" T_m=\frac{\sum_i|f_m(t_{i+1})-f_m(t_i)|}{\max f_m-\min f_m}",
         provenance="reconstruction",
-        note="The proximal part is certain, the index is our reading. Measured before training it would be the slope's spread.",
+        note="The proximal part is certain, the index is our reading. Where all directions are slopes, or all bowls, the index is 0"
+        " and the client trains as in FedIT.",
         choices=(
             "index as std / mean of the total variation over 16 directions, 11 points each, on one batch",
             "each total variation over its own range: a bowl at its minimum is not rough",
@@ -194,7 +195,6 @@ METHODS: dict[str, Method] = {
     "flood": Method(
         title="FLood",
         paper="arXiv:2602.01039",
-        authors="FLood's authors",
         year=2026,
         idea="Weigh twice: strange samples more inside a client, clients with strange data less at the server.",
         formula=r"E_i=-\log\sum_ce^{z_c(x_i)},\quad F_k=\operatorname{mean}_i\,w_i\,\mathrm{CE}_i,\;"
