@@ -180,8 +180,8 @@ METHODS: dict[str, Method] = {
         r" I_k=\frac{\mathrm{std}_m T_m}{\mathrm{mean}_m T_m},\;"
         r" T_m=\frac{\sum_i|f_m(t_{i+1})-f_m(t_i)|}{\max f_m-\min f_m}",
         provenance="reconstruction",
-        note="The proximal part is certain, the index is our reading. Where all directions are slopes, or all bowls, the index is 0"
-        " and the client trains as in FedIT.",
+        note="The proximal part is certain, the index is our reading. Where all directions are slopes, or all bowls, the index is"
+        " 0 and the client trains as in FedIT.",
         choices=(
             "index as std / mean of the total variation over 16 directions, 11 points each, on one batch",
             "each total variation over its own range: a bowl at its minimum is not rough",
