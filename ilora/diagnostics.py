@@ -22,10 +22,10 @@ class Bases(NamedTuple):
     sizes: Tensor
 
 
-def movements(start: Stack, trained: Stack, scales: Tensor) -> Stack:
-    """The local movements D_k of K clients as one stack of up to 2R slots, float64."""
-    s = scales.double()[:, None, None]
-    A, B, A0, B0 = (tensor.double() for tensor in (trained.A, trained.B, start.A, start.B))
+def movements(start: Stack, trained: Stack, scales: Tensor, dtype: torch.dtype = torch.float64) -> Stack:
+    """The local movements D_k of K clients as one stack of up to 2R slots."""
+    s = scales.to(dtype)[:, None, None]
+    A, B, A0, B0 = (tensor.to(dtype) for tensor in (trained.A, trained.B, start.A, start.B))
     A, B = torch.cat([A, A - A0], 1), torch.cat([B - B0, B0], 2) * s
     return Stack(A, B, (A.shape[1],) * len(start))
 

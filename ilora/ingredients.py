@@ -46,6 +46,8 @@ class Ingredient:
     per_client: bool = False  # draws its own numbers for every client and round
     whole: bool = False  # every client holds all of the server's slots; its rank is how many it may train and send
     personalised: bool = False  # parts stay with the clients for good: there is no global model
+    keeps_slots: bool = True  # slot j of the factors is still slot j after it; False: they are factorised or turned anew
+    refuse: Callable[[Mapping[str, str], Mapping[str, Any]], str] | None = None  # (ingredients, options) -> why not, or ""
 
     def load(self) -> Any:
         """The function or class that does the work."""
@@ -145,6 +147,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.uploads:rotate",
             r"R_k=\arg\min_{R^\top R=I}\|R^\top A_k-A_{ref}\|_F,\quad(R_k^\top A_k,\,B_kR_k)",
             {"soft": Option(0.5, "how far to turn: 0 not at all, 1 the full rotation", least=0.0, greatest=1.0)},
+            keeps_slots=False,
         ),
     },
     "weighting": {
@@ -170,6 +173,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "The factors are stacked, sent to all, and merged into everyone's base: nothing is lost, and everyone starts anew.",
             "ilora.stages.aggregate:stack",
             _STACK + r",\quad W\leftarrow W+s\,\Delta W",
+            keeps_slots=False,
         ),
         "svd": Ingredient(
             "Sum and SVD",
@@ -180,6 +184,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                 "deltas": _DELTAS,
                 "split": Option("B", "which factor carries the singular values: B (FlexLoRA) or A (HLoRA)", ("B", "A")),
             },
+            keeps_slots=False,
         ),
         "concat-qr": Ingredient(
             "Concatenated QR",
@@ -187,6 +192,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.aggregate:concatenated_qr",
             _STACK + r"=QR,\quad B=Q_{:,1:r},\quad A=R_{1:r,:}",
             {"deltas": _DELTAS},
+            keeps_slots=False,
         ),
         "concat-pivoted-qr": Ingredient(
             "Concatenated QR, pivoted",
@@ -194,6 +200,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.aggregate:concatenated_pivoted_qr",
             _STACK + r"=QR\,\Pi^\top,\quad B=Q_{:,1:r},\quad A=(R\,\Pi^\top)_{1:r,:}",
             {"deltas": _DELTAS},
+            keeps_slots=False,
         ),
         "owners-mean": Ingredient(
             "Mean over the owners of a slot",
@@ -224,12 +231,14 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "Each band of slots is averaged over the clients that have all of it; the sum is split by an SVD.",
             "ilora.stages.aggregate:rank_partitions",
             r"\Delta W=\sum_h\sum_{k\in C_h}\tfrac{n_k}{N_h}B_k^{(h)}A_k^{(h)}=U\Sigma V^\top",
+            keeps_slots=False,
         ),
         "full-rank-deltas": Ingredient(
             "Full-rank server",
             "The server keeps the whole update and adds what the clients changed; only what it hands out is cut.",
             "ilora.stages.aggregate:full_rank_deltas",
             r"W^{t+1}=W^t+\sum_kp_ks_k(B_kA_k-B_k^0A_k^0)",
+            keeps_slots=False,
         ),
         "thresholded-stack": Ingredient(
             "Stack, thresholded SVD",
@@ -237,6 +246,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.aggregate:thresholded_stack",
             r"\sum_{i\le p}\sigma_i^2\ge\tau\sum_i\sigma_i^2,\quad W\leftarrow W+U_{:,1:p}\Sigma_{1:p}V_{:,1:p}^\top",
             {"energy": Option(0.99, "share of the energy that is kept, tau", least=0.01, greatest=1.0)},
+            keeps_slots=False,
         ),
     },
     "server": {

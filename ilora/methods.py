@@ -8,7 +8,7 @@ from typing import Any
 from ilora.clashes import check_together
 from ilora.ingredients import INGREDIENTS, STAGES, Ingredient, Option
 from ilora.method import PROVENANCE, Method
-from ilora.recipes import chosen_slots, federated_lora
+from ilora.recipes import chosen_slots, drift, federated_lora
 from ilora.scaling import Scaling, shown
 
 __all__ = ["METHODS", "PROVENANCE", "Method", "Recipe", "options_of", "register_method", "resolve"]
@@ -40,10 +40,10 @@ class Recipe:
         return source(setting, **own) if isinstance(source, type) else partial(source, **own)
 
 
-METHODS: dict[str, Method] = {**federated_lora.METHODS, **chosen_slots.METHODS}
-for recipes in (chosen_slots,):
-    for stage, own in recipes.INGREDIENTS.items():
-        INGREDIENTS[stage].update(own)
+METHODS: dict[str, Method] = {**federated_lora.METHODS, **chosen_slots.METHODS, **drift.METHODS}
+for _recipes in (chosen_slots, drift):
+    for _stage, _own in _recipes.INGREDIENTS.items():
+        INGREDIENTS[_stage].update(_own)
 
 
 def register_method(key: str, method: Method, **ingredients: Callable[..., Any] | Ingredient) -> None:
@@ -86,6 +86,11 @@ def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None
     for name in options:
         if name != "mode" and name not in known and name not in STAGES:
             raise ValueError(f"option {name!r} is unknown to method {method}; allowed are {', '.join([*own, *STAGES, *known])}.")
+    for stage, key in ingredients.items():
+        refuse = INGREDIENTS[stage][key].refuse
+        reason = refuse(ingredients, values) if refuse else ""
+        if reason:
+            raise ValueError(reason)
     return Recipe(ingredients, values, Scaling.parse(own_scaling if scaling is None else scaling))
 
 

@@ -159,6 +159,7 @@ def round_record(
         "personal_accuracy": scores.personal_accuracy,
         "train_loss": train_loss,
         "correction_ratio": correction_ratio,
+        **turn.columns,
     }
     records = list(layers.values())
     length = sqrt(sum(record.ideal_norm**2 for record in records))
@@ -189,6 +190,7 @@ def round_record(
         correction_ratio=float(correction_ratio.mean()),
         **sent._asdict(),
         seconds=seconds,
+        forwards=turn.forwards,
         clients={name: np.asarray(column.cpu() if isinstance(column, Tensor) else column) for name, column in columns.items()},
         layers=layers,
         factors=kept_factors(outcomes),

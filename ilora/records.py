@@ -77,9 +77,10 @@ class Round:
     bytes_up: int
     bytes_down: int
     seconds: float
+    forwards: int = 0  # samples that went through a client's model: training, gradients and probes; evaluation left out
     clients: dict[str, Array] = field(default_factory=dict)
     # id · rank · samples · weight (p_k) · accuracy, loss (its trained model on the test set) · personal_accuracy (same, test set
-    # re-weighted to the client's own class shares) · train_loss · correction_ratio
+    # re-weighted to the client's own class shares) · train_loss · correction_ratio · what ingredients leave in Turn.columns
     layers: dict[str, LayerRecord] = field(default_factory=dict)
     factors: dict[str, Array] = field(default_factory=dict)
     # "<layer>/start/A" (C, R, d_in), "<layer>/start/B" (C, d_out, R), "<layer>/trained/A", "<layer>/trained/B" of the first

@@ -82,6 +82,8 @@ class Simulation:
             batch_size=experiment.batch_size,
             lr=experiment.lr,
             device=self.device,
+            optimizer=experiment.optimizer,
+            weight_norms={name: float(torch.linalg.matrix_norm(layer.weight)) for name, layer in self.layers.items()},
         )
         self.stages = {stage: self.recipe.make(stage, self.setting) for stage in STAGES}
         self.backbone_parameters = sum(p.numel() for p in model.parameters())
@@ -118,6 +120,7 @@ class Simulation:
         turn.shared = self.stages["sharing"](turn)
         work = self.local_work(turn)
         tell(0.1)
+        turn.forwards += work.batches.numel() * (1 + getattr(self.stages["objective"], "extra_forwards", 0))
         turn.trained = self.engine.train(work, lambda done, of: tell(0.1 + 0.7 * done / of))
         sent = self.stages["upload"](turn)
         p = self.stages["weighting"](turn)
@@ -180,7 +183,7 @@ class Simulation:
             batch_plan(self.shares[k], e.local_steps, e.batch_size, numpy_generator(e.seed, "batches", turn.index, k))
             for k in turn.ids
         ]
-        return LocalWork(
+        work = LocalWork(
             start=turn.start,
             base=turn.base,
             batches=torch.from_numpy(np.stack(batches)).to(self.device),
@@ -191,6 +194,10 @@ class Simulation:
             correction=self.stages["correction"](turn),
             trainable=turn.spread(shared.train_A, shared.train_B, D=scales),
         )
+        for ingredient in self.stages.values():
+            if hasattr(ingredient, "prepare"):
+                work = ingredient.prepare(turn, work)
+        return work
 
     def _aggregate(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> LayerOutcome:
         """One layer's way from the uploads to what the server will hold."""
@@ -222,7 +229,9 @@ class Simulation:
         for name, outcome in outcomes.items():
             self.layers[name].take(outcome.aggregate)
         if turn.sharing.head:
-            self.head = {name: torch.einsum("k,k...->...", p, sent[name]) for name in self.head}
+            head = {name: own + torch.einsum("k,k...->...", p, sent[name] - own) for name, own in self.head.items()}
+            server = self.stages["server"]
+            self.head = server.head(turn, self.head, head) if hasattr(server, "head") else head
         for ingredient in self.stages.values():
             if hasattr(ingredient, "end"):
                 ingredient.end(turn)
@@ -263,6 +272,7 @@ class Simulation:
             {name: layer.own(turn.index).factors.truncate(self.rank) for name, layer in self.layers.items()},
             head=sum(tensor.numel() for tensor in self.head.values()),
             extra=getattr(self.stages["correction"], "extra_floats", 0),
+            extra_down=getattr(self.stages["correction"], "extra_floats_down", 0),
             packed=getattr(self.stages["upload"], "packed", None),
         )
 

@@ -121,6 +121,19 @@ def features_of(seen: Tensor, clients: int) -> Tensor:
     return first.view(clients, -1, first.shape[-1])
 
 
+def layers_of(parameters: Parameters) -> list[str]:
+    """The adapted layers among the parameters, in their order."""
+    return [name.removesuffix(".A") for name in parameters if name.endswith(".A")]
+
+
+def layer_stack(parameters: Parameters, layer: str, ranks: tuple[int, ...]) -> Stack:
+    """One layer's factors as a stack, a slot's own scale multiplied into B."""
+    B = parameters[f"{layer}.B"]
+    if f"{layer}.D" in parameters:
+        B = B * parameters[f"{layer}.D"][:, None, :]
+    return Stack(parameters[f"{layer}.A"], B, ranks)
+
+
 def slice_clients(parameters: Parameters, clients: slice | Sequence[int]) -> Parameters:
     """The same parameters for some of the clients."""
     return {name: tensor[clients] for name, tensor in parameters.items()}

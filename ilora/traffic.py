@@ -27,12 +27,14 @@ def count(
     server: Mapping[str, Factors],
     head: int,
     extra: int = 0,
+    extra_down: int = 0,
     packed: Callable[[int, int], int] | None = None,
 ) -> Traffic:
     """The traffic of a round; `server`: the factors of rank R before it, `head`: numbers of one head.
 
-    extra: numbers that a correction sends beside each number, each way. packed: (numbers, vectors) -> bytes of the factors that
-    go up, where an upload packs them closer than float32; a vector is a row of A or a column of B.
+    extra: numbers that a correction sends beside each number, each way; extra_down: further ones on the way down.
+    packed: (numbers, vectors) -> bytes of the factors that go up, where an upload packs them closer than float32; a vector is a
+    row of A or a column of B.
     """
     numbers = vectors = down = 0
     for layer, aggregate in aggregates.items():
@@ -41,7 +43,7 @@ def count(
         numbers, vectors = numbers + A * d_in + B * d_out + scales, vectors + A + B + (scales > 0) * len(turn.ids)
         down += scales + received(turn, layer, aggregate, server[layer])
     heads = head * len(turn.ids) * turn.sharing.head
-    up, down = (1 + extra) * (numbers + heads), (1 + extra) * (down + heads)
+    up, down = (1 + extra) * (numbers + heads), (1 + extra + extra_down) * (down + heads)
     saved = 0 if packed is None else BYTES_PER_FLOAT * numbers - packed(numbers, vectors)
     chosen = len(turn.ids) * len(aggregates) * ceil(turn.setting.rank / 8) if turn.budgets != turn.ranks else 0  # a bit a slot
     return Traffic(up, down, BYTES_PER_FLOAT * up - saved + chosen, BYTES_PER_FLOAT * down)

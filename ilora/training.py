@@ -7,6 +7,7 @@ so each client's gradient is its own. Clients go through in chunks that fit the 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from ilora.tasks.base import Data
 
 Forward = Callable[[Parameters, Base, Mapping[str, Tensor]], Output]
 OnStep = Callable[[int, int], None]  # client-steps done, of how many
+MOMENTUM = 0.9  # of SGD
 EVALUATION_ROWS = 1_024  # samples that pass at once where nothing is learned; more fall out of a CPU's cache
 GRADIENT_CLIENTS = 16  # clients, and samples of each, that pass at once where only a gradient is asked for
 GRADIENT_SAMPLES = 32
@@ -58,18 +60,17 @@ class LocalWork:
     given: Parameters = field(default_factory=dict)
     correction: Parameters | None = None  # added to every gradient
     trainable: Parameters | None = None  # 1 where a number may move, else 0; None: everywhere
+    after_step: Parameters | None = None  # added to the parameters after every optimizer step
+    second_moments: Parameters | None = None  # what AdamW's v starts from; None: zero
+    steps_before: int = 0  # steps that AdamW counts as done when it starts from second moments
+    keep_gradients: bool = False  # whether the mean gradient of the steps is asked for
 
     def __getitem__(self, clients: slice) -> "LocalWork":
         """The work of some of the clients."""
-        return replace(
-            self,
-            start=slice_clients(self.start, clients),
-            base=self.base[clients],
-            batches=self.batches[clients],
-            given=slice_clients(self.given, clients),
-            correction=None if self.correction is None else slice_clients(self.correction, clients),
-            trainable=None if self.trainable is None else slice_clients(self.trainable, clients),
-        )
+        stacks = ("start", "given", "correction", "trainable", "after_step", "second_moments")
+        there: dict[str, Parameters] = {name: own for name in stacks if (own := getattr(self, name)) is not None}
+        mine: dict[str, Any] = {name: slice_clients(own, clients) for name, own in there.items()}
+        return replace(self, base=self.base[clients], batches=self.batches[clients], **mine)
 
     def step(self, forward: Forward, data: Data, parameters: Parameters, index: Tensor) -> Step:
         """One forward pass of these clients on the samples at `index` (K, b)."""
@@ -85,13 +86,37 @@ class Trained:
     parameters: Parameters
     losses: Tensor
     gradient_norms: Tensor
+    gradients: Parameters = field(default_factory=dict)  # the mean over the steps, uncorrected, where asked for
+    second_moments: Parameters = field(default_factory=dict)  # AdamW's v at the end, where it started from one
 
 
 def make_optimizer(kind: str, parameters: Sequence[Tensor], lr: float) -> torch.optim.Optimizer:
     """AdamW without weight decay, or SGD with momentum 0.9; new each round, as every paper here does it."""
     if kind == "adamw":
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
-    return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
+    return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM)
+
+
+def start_moments(optimizer: torch.optim.Optimizer, own: Parameters, work: LocalWork, client: int | slice) -> None:
+    """Let AdamW start from the work's second moments, cut to the shapes of `own`, and zero first moments."""
+    if work.second_moments is not None:
+        for name, tensor in own.items():
+            v = cut(work.second_moments[name][client], tensor.shape).clone()
+            steps = torch.tensor(float(work.steps_before))
+            optimizer.state[tensor] = {"step": steps, "exp_avg": torch.zeros_like(tensor), "exp_avg_sq": v}
+
+
+@torch.no_grad()
+def add_after_step(own: Parameters, work: LocalWork, client: int | slice) -> None:
+    """Move the parameters once more by what the work adds after every step."""
+    if work.after_step is not None:
+        for name, tensor in own.items():
+            tensor += cut(work.after_step[name][client], tensor.shape)
+
+
+def cut(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """The leading corner of `tensor` of the given shape, as a view."""
+    return tensor[tuple(slice(size) for size in shape)]
 
 
 class VectorisedEngine:
@@ -119,12 +144,20 @@ class VectorisedEngine:
                 self.memory_budget = chunk * batch * self.bytes_per_row
                 continue
             first += len(piece.batches)
-        parameters = {name: torch.cat([part.parameters[name] for part in done]) for name in work.start}
-        return Trained(parameters, torch.cat([part.losses for part in done]), torch.cat([part.gradient_norms for part in done]))
+        losses, norms = (torch.cat([getattr(part, name) for part in done]) for name in ("losses", "gradient_norms"))
+        return Trained(
+            joined([part.parameters for part in done]),
+            losses,
+            norms,
+            joined([part.gradients for part in done]),
+            joined([part.second_moments for part in done]),
+        )
 
     def _train_chunk(self, work: LocalWork, on_step: Callable[[int], None]) -> Trained:
         parameters = {name: tensor.clone().requires_grad_() for name, tensor in work.start.items()}
         optimizer = make_optimizer(work.optimizer, list(parameters.values()), work.lr)
+        start_moments(optimizer, parameters, work, slice(None))
+        gradients = {name: torch.zeros_like(tensor) for name, tensor in work.start.items()} if work.keep_gradients else {}
         losses = torch.zeros(work.batches.shape[:2], device=work.batches.device)
         norms = torch.zeros_like(losses)
         for t in range(work.batches.shape[1]):
@@ -132,12 +165,18 @@ class VectorisedEngine:
             loss = work.objective(work.step(self.model.forward, self.data, parameters, work.batches[:, t]))
             loss.sum().backward()
             losses[:, t] = loss.detach()
-            norms[:, t] = client_norms({name: tensor.grad for name, tensor in parameters.items() if tensor.grad is not None})
+            found = {name: tensor.grad for name, tensor in parameters.items() if tensor.grad is not None}
+            norms[:, t] = client_norms(found)
+            for name in gradients.keys() & found.keys():
+                gradients[name] += found[name] / work.batches.shape[1]
             for name, tensor in parameters.items():
                 adjust_gradient(tensor, name, work)
             optimizer.step()
+            add_after_step(parameters, work, slice(None))
             on_step(t + 1)
-        return Trained({name: tensor.detach() for name, tensor in parameters.items()}, losses, norms)
+        given = work.second_moments or {}
+        moments = {name: optimizer.state[parameters[name]]["exp_avg_sq"] for name in given}
+        return Trained({name: tensor.detach() for name, tensor in parameters.items()}, losses, norms, gradients, moments)
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
         """Each client's sum_i w_i grad CE_i over its own samples: lists of K index and weight tensors, (n_k,) each.
@@ -177,6 +216,14 @@ class VectorisedEngine:
             result.append(torch.cat(parts, 1))
         return torch.cat(result)
 
+    @torch.no_grad()
+    def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
+        """Each client's logits (n_k, C) for its own training samples."""
+        index = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
+        rows = max(1, EVALUATION_ROWS // len(samples))
+        parts = [self.model.forward(parameters, base, gather(self.data, part)[0]).logits for part in index.split(rows, 1)]
+        return [own[: len(sample)] for own, sample in zip(torch.cat(parts, 1), samples, strict=True)]
+
     def _chunk(self, work: LocalWork, batch: int) -> int:
         """How many clients fit the memory budget, from the bytes that one client's step keeps for its backward pass."""
         if not self.bytes_per_row:
@@ -197,6 +244,11 @@ class VectorisedEngine:
         del loss
         frozen = {p.untyped_storage().data_ptr() for p in self.model.model.parameters()}
         return sum(size for pointer, size in saved.items() if pointer not in frozen)
+
+
+def joined(parts: Sequence[Parameters]) -> Parameters:
+    """The parameters of several chunks of clients as one."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _tell_all(on_step: OnStep, before: int, clients: int, of: int, step: int) -> None:

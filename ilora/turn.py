@@ -1,16 +1,19 @@
 """A turn: one round in the making, and all that an ingredient may look at and leave behind in it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from ilora.adapters import Stack, slot_mask
+from ilora import products
+from ilora.adapters import Factors, Stack, slot_mask
 from ilora.plan import gradient_weights
 from ilora.scaling import Scaling
-from ilora.stacked import Base, Parameters
+from ilora.stacked import Base, Parameters, layer_stack
 from ilora.training import Trained
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ class Setting:
     batch_size: int
     lr: float
     device: str
+    optimizer: str = "adamw"
+    weight_norms: Mapping[str, float] = field(default_factory=dict)  # layer -> ||theta_0||_F
 
     @property
     def clients(self) -> int:
@@ -71,6 +76,8 @@ class Turn:
     shared: "Shared | None" = None  # what is trained and sent; an upload that sends less says so here
     trained: Trained | None = None
     next_ranks: dict[int, int] = field(default_factory=dict)  # ranks that clients take from the next round on
+    forwards: int = 0  # samples that went through the model so far, evaluation left out
+    columns: dict[str, Tensor] = field(default_factory=dict)  # name -> (C,): what ingredients leave in the round's record
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -108,10 +115,7 @@ class Turn:
 
     def stack(self, parameters: Parameters, layer: str) -> Stack:
         """One layer's factors as a stack, a slot's own scale multiplied into B."""
-        B = parameters[f"{layer}.B"]
-        if f"{layer}.D" in parameters:
-            B = B * parameters[f"{layer}.D"][:, None, :]
-        return Stack(parameters[f"{layer}.A"], B, self.ranks)
+        return layer_stack(parameters, layer, self.ranks)
 
     @property
     def sharing(self) -> "Shared":
@@ -140,5 +144,33 @@ class Turn:
 
         "scaffold": their mean; "official": the sum of its batch means over n_k, about a batch size smaller.
         """
+        self.forwards += sum(map(len, self.samples))
         weights = [gradient_weights(len(own), self.setting.batch_size, scale).to(own.device) for own in self.samples]
         return self.engine.gradient(self.start, self.base, self.samples, weights)
+
+    def logits(self, parameters: Parameters, samples: Sequence[Tensor]) -> list[Tensor]:
+        """Each client's logits (n, classes) for its own list of samples, nothing learned; the passes are counted."""
+        self.forwards += sum(map(len, samples))
+        return self.engine.own_logits(parameters, self.base, samples)
+
+    def sample_losses(self, parameters: Parameters, samples: Sequence[Tensor]) -> list[Tensor]:
+        """Each client's cross-entropy (n,) of its own list of samples, nothing learned."""
+        labels = [self.engine.data.labels[index] for index in samples]
+        answers = zip(self.logits(parameters, samples), labels, strict=True)
+        return [functional.cross_entropy(logits, own, reduction="none") for logits, own in answers]
+
+    @cached_property
+    def local_logits(self) -> list[Tensor]:
+        """Each client's logits (n_k, classes) for all its samples at the model it received; one pass, whoever asks."""
+        return self.logits(self.start, self.samples)
+
+    @cached_property
+    def before(self) -> tuple[Parameters, Base]:
+        """The server's own model before this round, as a client of rank R."""
+        return self.server()
+
+    def server_update(self, layer: str) -> Factors:
+        """The update that the server's bank held before this round: s B A, and what is cut out of the base for it."""
+        parameters, base = self.before
+        own = layer_stack(parameters, layer, base.ranks)[0].times(float(base.scales[0]))
+        return own if layer not in base.offsets else products.difference(own, base.offsets[layer][0])

@@ -17,6 +17,8 @@ CUDA_SHARE = 0.5  # of the card's memory
 class Engine(Protocol):
     """What a round asks of a backbone."""
 
+    data: Data  # what the clients train on
+
     def train(self, work: LocalWork, on_step: OnStep) -> Trained:
         """Train every client for its steps."""
         ...
@@ -27,6 +29,10 @@ class Engine(Protocol):
 
     def logits(self, parameters: Parameters, base: Base, data: Data) -> Tensor:
         """Logits (K, n, C) of every client for the same samples."""
+        ...
+
+    def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
+        """Each client's logits (n_k, C) for its own training samples."""
         ...
 
 

@@ -20,10 +20,13 @@ from ilora.training import (
     LocalWork,
     OnStep,
     Trained,
+    add_after_step,
     adjust_gradient,
     client_norms,
+    cut,
     gather,
     make_optimizer,
+    start_moments,
 )
 
 BATCH = 256  # samples that pass at once where nothing is learned
@@ -41,23 +44,34 @@ class SequentialEngine:
     def train(self, work: LocalWork, on_step: OnStep) -> Trained:
         """Train one client after the other."""
         clients, steps = work.batches.shape[:2]
+        gradients: list[Parameters] = []
+        moments: list[Parameters] = []
         trained, losses, norms = [], torch.zeros(clients, steps), torch.zeros(clients, steps)
         for k in range(clients):
             mine = work[k : k + 1]
             client, own = self.client(work.start, work.base, k)
             forward = self._forward(client, own)
             optimizer = make_optimizer(work.optimizer, list(own.values()), work.lr)
+            start_moments(optimizer, own, mine, 0)
+            total = {name: torch.zeros_like(tensor) for name, tensor in own.items()} if work.keep_gradients else {}
             for t in range(steps):
                 optimizer.zero_grad()
                 loss = work.objective(mine.step(forward, self.data, self._as_stack(own, mine.start), mine.batches[:, t]))
                 loss.sum().backward()
                 losses[k, t] = loss.item()
-                norms[k, t] = client_norms({n: tensor.grad[None] for n, tensor in own.items() if tensor.grad is not None})[0]
+                found = {name: tensor.grad for name, tensor in own.items() if tensor.grad is not None}
+                norms[k, t] = client_norms({name: gradient[None] for name, gradient in found.items()})[0]
+                for name in total.keys() & found.keys():
+                    total[name] += found[name] / steps
                 self._adjust(own, mine)
                 optimizer.step()
+                add_after_step(own, mine, 0)
                 on_step(k * steps + t + 1, clients * steps)
             trained.append(self._padded(own, work.start))
-        return Trained({name: torch.stack([t[name] for t in trained]) for name in work.start}, losses, norms)
+            gradients.append(self._padded(total, work.start))
+            if work.second_moments is not None:
+                moments.append(self._padded({name: optimizer.state[t]["exp_avg_sq"] for name, t in own.items()}, work.start))
+        return Trained(stacked(trained), losses, norms, stacked(gradients), stacked(moments))
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
         """Each client's sum_i w_i grad CE_i over its own samples."""
@@ -81,6 +95,15 @@ class SequentialEngine:
             parts = [client(**{n: t[i : i + BATCH] for n, t in data.inputs.items()}).logits for i in range(0, len(data), BATCH)]
             result.append(torch.cat(parts))
         return torch.stack(result)
+
+    @torch.no_grad()
+    def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
+        """Each client's logits (n_k, C) for its own training samples."""
+        result = []
+        for k, index in enumerate(samples):
+            client, _ = self.client(parameters, base, k)
+            result.append(torch.cat([client(**gather(self.data, part)[0]).logits for part in index.split(BATCH)]))
+        return result
 
     def client(self, parameters: Parameters, base: Base, k: int) -> tuple[PeftModel, Parameters]:
         """Client k's own peft model on its own frozen base, and its trainable tensors under our names."""
@@ -153,13 +176,13 @@ class SequentialEngine:
         return padded
 
 
+def stacked(clients: Sequence[Parameters]) -> Parameters:
+    """The parameters of single clients as stacks."""
+    return {name: torch.stack([own[name] for own in clients]) for name in (clients[0] if clients else ())}
+
+
 def scale_slots(lora_B: nn.Module, rank: int) -> Tensor:
     """Give peft's B a scale for each slot, B D A, and return D (r,)."""
     lora_B.register_parameter("slot_scale", nn.Parameter(torch.ones(rank)))
     lora_B.register_forward_pre_hook(lambda module, arguments: (arguments[0] * module.slot_scale,))
     return next(tensor for name, tensor in lora_B.named_parameters() if name == "slot_scale")
-
-
-def cut(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """The leading corner of `tensor` of the given shape, as a view."""
-    return tensor[tuple(slice(size) for size in shape)]

@@ -40,10 +40,12 @@ def mean(upload: Upload) -> Aggregate:
 
 
 def mean_of_changes(upload: Upload) -> Aggregate:
-    """A <- A + sum_k p_k (A_k' - A_k) over the slots that were sent, B alike (FSLoRA, arXiv:2501.19389, masked deltas).
+    """A <- A + sum_k p_k (A_k' - A_k) over the slots that were sent, B alike (FedOpt, arXiv:2003.00295; FSLoRA).
 
     Exact where one factor is common and every client holds all slots (LoRA-A2, arXiv:2410.22815); zero where nobody moved.
     """
+    if upload.server is None:
+        return mean(upload)
     p, (send_A, send_B), own = upload.weights[:, None], upload.sent_slots(), upload.own()
     A = own.A + slot_average(upload.sent.A - upload.start.A, p * send_A, 0)
     B = own.B + slot_average(upload.sent.B - upload.start.B, p * send_B, 1)

@@ -1,8 +1,11 @@
 """Stage 4: how is a client's gradient corrected? An ingredient maps the turn to stacks added to every gradient, or None."""
 
+from dataclasses import replace
+
 import torch
 
 from ilora.stacked import Parameters
+from ilora.training import LocalWork
 from ilora.turn import Setting, Turn
 
 
@@ -33,3 +36,77 @@ class ControlVariates:
             c += (g - c_k[ids]).sum(0) / self.clients
             c_k[ids] = g
         return correction
+
+
+class Scaffold:
+    """g <- g - c_k + c; then c_k <- the mean of the client's own gradients on its way (SCAFFOLD's option II, arXiv:1910.06378).
+
+    Under plain SGD that mean is c_k - c + (theta_t - theta_k) / (K eta), the form in the paper; taken from the gradients, it
+    holds under momentum and AdamW too. State: "c/<name>" (...), "c_k/<name>" (N, ...).
+    """
+
+    extra_floats = 1
+
+    def __init__(self, setting: Setting) -> None:
+        self.clients = setting.clients
+        self.state: Parameters = {}
+
+    def __call__(self, turn: Turn) -> Parameters:
+        """This round's corrections c - c_k, cut to what each client has."""
+        owned, ids = turn.spread(turn.owned, turn.owned), torch.tensor(turn.ids)
+        for name, tensor in turn.start.items():
+            self.state.setdefault(f"c/{name}", tensor.new_zeros(tensor.shape[1:]))
+            self.state.setdefault(f"c_k/{name}", tensor.new_zeros(self.clients, *tensor.shape[1:]))
+        return {name: self.state[f"c/{name}"] * owned[name] - self.state[f"c_k/{name}"][ids] for name in turn.start}
+
+    def prepare(self, turn: Turn, work: LocalWork) -> LocalWork:
+        """Ask for the mean gradients."""
+        return replace(work, keep_gradients=True)
+
+    def end(self, turn: Turn) -> None:
+        """c_k <- mean gradient, c <- c + 1/N sum_k (change of c_k)."""
+        ids = torch.tensor(turn.ids)
+        for name, new in turn.trained.gradients.items() if turn.trained else ():
+            c, c_k = self.state[f"c/{name}"], self.state[f"c_k/{name}"]
+            c += (new - c_k[ids]).sum(0) / self.clients
+            c_k[ids] = new
+
+
+class GlobalDirection:
+    """theta <- AdamW step with rate (1 - mix) eta + mix/K D_G, v starting from the clients' mean (FedAdamW, arXiv:2510.27486).
+
+    D_G is what the last round's clients changed on average, v one mean for each tensor over the slots that clients have; steps
+    are counted through all rounds. State: "direction/<name>" at the server's rank, "v/<name>" ().
+    """
+
+    extra_floats_down = 1  # D_G beside each number
+
+    def __init__(self, setting: Setting, mix: float = 0.5) -> None:
+        self.mix, self.steps = mix, setting.local_steps
+        self.state: Parameters = {}
+
+    def __call__(self, turn: Turn) -> None:
+        """Gradients stay as they are."""
+
+    def prepare(self, turn: Turn, work: LocalWork) -> LocalWork:
+        """AdamW from the common second moment, and a share of the last global direction after every step."""
+        after, moments, owned = {}, {}, turn.spread(turn.owned, turn.owned)
+        for name, start in turn.start.items():
+            direction = self.state.setdefault(f"direction/{name}", start.new_zeros(start.shape[1:]))
+            v = self.state.setdefault(f"v/{name}", start.new_zeros(()))
+            may_move = owned[name] if work.trainable is None else work.trainable[name]
+            after[name] = self.mix / max(1, self.steps) * direction * may_move
+            moments[name] = (v * owned[name]).expand_as(start)
+        before = (turn.index - 1) * self.steps
+        lr = (1 - self.mix) * work.lr
+        return replace(work, optimizer="adamw", lr=lr, after_step=after, second_moments=moments, steps_before=before)
+
+    def end(self, turn: Turn) -> None:
+        """Keep the mean change, and the mean second moment."""
+        owned = turn.spread(turn.owned, turn.owned)
+        for name, trained in turn.result.items():
+            self.state[f"direction/{name}"] = (trained - turn.start[name]).mean(0)
+            if turn.trained and turn.trained.second_moments:
+                mask = owned[name].expand_as(trained)
+                v = turn.trained.second_moments[name] * mask
+                self.state[f"v/{name}"] = (v.flatten(1).sum(1) / mask.flatten(1).sum(1)).mean()

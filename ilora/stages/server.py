@@ -1,4 +1,7 @@
-"""Stage 8: what does the server do with it? An ingredient maps (turn, layer, that layer's Aggregate) to the one that is kept."""
+"""Stage 8: what does the server do with it? An ingredient maps (turn, layer, that layer's Aggregate) to the one that is kept.
+
+A class may have `head(turn, before, mean)`, which maps the server's head and the mean of the clients' to the one that is kept.
+"""
 
 from dataclasses import replace
 
@@ -40,3 +43,34 @@ class AdamW:
         v = 0.999 * self.state.get(f"v/{name}", torch.zeros_like(old)) + 0.001 * delta.square()
         self.state |= {f"m/{name}": m, f"v/{name}": v}
         return old + self.lr * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + self.epsilon)
+
+
+class Adam:
+    """m <- b1 m + (1 - b1) D, v <- b2 v + (1 - b2) D^2, theta <- theta_t + eta m / (sqrt(v) + tau) (FedAdam, arXiv:2003.00295).
+
+    D is what the mean changed, number by number in A, B and the head; no bias correction, as in the paper's algorithm.
+    State: "m/<name>" and "v/<name>", at the server's rank.
+    """
+
+    def __init__(
+        self, setting: Setting, server_lr: float = 0.1, beta1: float = 0.9, beta2: float = 0.99, tau: float = 1e-3
+    ) -> None:
+        self.server_lr, self.beta1, self.beta2, self.tau = server_lr, beta1, beta2, tau
+        self.state: Parameters = {}
+
+    def __call__(self, turn: Turn, layer: str, aggregate: Aggregate) -> Aggregate:
+        """One layer's factors, moved by Adam instead of to their mean."""
+        before, _ = turn.before
+        A, B = (self.step(f"{layer}.{n}", before[f"{layer}.{n}"][0], mean) for n, mean in zip("AB", aggregate.bank, strict=True))
+        return replace(aggregate, bank=Factors(A, B))
+
+    def head(self, turn: Turn, before: Parameters, mean: Parameters) -> Parameters:
+        """The head, moved alike."""
+        return {name: self.step(name, before[name], mean[name]) for name in mean}
+
+    def step(self, name: str, before: Tensor, mean: Tensor) -> Tensor:
+        """One tensor, moved by one step of Adam along mean - before."""
+        D, zero = mean - before, before.new_zeros(before.shape)
+        m = self.state[f"m/{name}"] = self.beta1 * self.state.get(f"m/{name}", zero) + (1 - self.beta1) * D
+        v = self.state[f"v/{name}"] = self.beta2 * self.state.get(f"v/{name}", zero) + (1 - self.beta2) * D.square()
+        return before + self.server_lr * m / (v.sqrt() + self.tau)

@@ -25,3 +25,8 @@ def rank_aware(turn: Turn) -> Tensor:
     """p_k = n_k r_k / sum n r (AFLoRA, arXiv:2505.24773; the form is ours)."""
     share = turn.counts * turn.budget
     return share / share.sum()
+
+
+def uniform(turn: Turn) -> Tensor:
+    """p_k = 1/C."""
+    return torch.full_like(turn.counts, 1 / len(turn.ids))

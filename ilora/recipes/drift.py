@@ -1,0 +1,351 @@
+"""Client drift and weighting: what clients minimise, how they are corrected and counted, and what the server does with it.
+
+The classics stand on averaging A and B as FedIT does, so with equal ranks they are the textbook methods.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ilora.ingredients import INGREDIENTS as ALL
+from ilora.ingredients import Ingredient, Option
+from ilora.method import Method
+
+
+def same_slots(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Why numbers remembered per slot cannot go with a stage that makes new slots; "" where every stage keeps them."""
+    for stage, plain in (("aggregate", "mean"), ("upload", "as-is")):
+        key = ingredients[stage]
+        if not ALL[stage][key].keeps_slots:
+            return (
+                f"option {stage} is {key!r}, which gives the slots of A and B a new meaning each round, but this method remembers"
+                f" numbers slot by slot; allowed are {stage} = {plain!r}, or a method that remembers products, such as 'fedvra'."
+            )
+    return ""
+
+
+def same_slots_in_factor_space(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """As `same_slots`, where duals are kept number by number."""
+    reason = same_slots(ingredients, options) if options["space"] == "factor" else ""
+    return reason.replace("or a method that remembers products, such as 'fedvra'", "or space = 'product'")
+
+
+SPACE = Option(
+    "product",
+    "measure in the space of the updates s B A (any ranks, any server), or of the numbers in A and B: two different algorithms",
+    ("product", "factor"),
+)
+
+
+def same_base(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Why factors of an earlier round cannot be run again where the base beneath them has changed; "" where it stays."""
+    rule = ingredients["aggregate"]
+    merges = rule in ("stack", "thresholded-stack", "mean-and-residual")
+    cut_out_once = ingredients["initialise"] == "qr" and not ALL["aggregate"][rule].keeps_slots and options.get("deltas", True)
+    if not merges and not cut_out_once:
+        return ""
+    return (
+        f"option aggregate is {rule!r}, after which the base beneath a client's last model is another one, but this method runs"
+        " that model again; allowed are aggregate = 'svd' or 'mean' with initialise = 'random'."
+    )
+
+
+METHODS: dict[str, Method] = {
+    "fedprox": Method(
+        title="FedProx",
+        paper="arXiv:1812.06127",
+        authors="Li et al.",
+        year=2020,
+        idea="A rubber band keeps every client near the model that it received.",
+        formula=r"\min_\theta F_k(\theta)+\tfrac{\mu}{2}\|\theta-\theta_t\|^2",
+        provenance="secondary",
+        note="The standard formula; mu has no default in the paper and wants tuning. With mu = 0 it is FedIT.",
+        choices=("mu = 0.01", "distance between updates s B A, head by its numbers; space=factor is the literal form"),
+        cost="r_k (d_in + d_out) floats up and down",
+        objective="proximal",
+    ),
+    "feddyn": Method(
+        title="FedDyn",
+        paper="arXiv:2111.04263",
+        authors="Acar et al.",
+        year=2021,
+        idea="Each local loss is tilted round by round until its optimum agrees with everyone's.",
+        formula=r"\min_\theta F_k(\theta)-\langle g_k,\theta\rangle+\tfrac{\gamma_k}{2}\|\theta-\theta_t\|^2,\quad"
+        r" g_k\leftarrow g_k-\gamma_k(\theta_k-\theta_t),\quad"
+        r" \theta_{t+1}=\tfrac1{|S|}\sum_{k\in S}\theta_k+\tfrac1N\sum_{k=1}^N u_k,\quad u_k=-g_k/\gamma_k",
+        provenance="code",
+        note="space=factor is the authors' code on the numbers of A and B. In product space duals are stacks of at most 2R slots."
+        " Made for SGD; with AdamW it is a variant.",
+        choices=("duals on the updates s B A, cut to 2R slots", "no weight decay, no gradient clipping"),
+        cost="r_k (d_in + d_out) floats up and down; one dual per client kept between rounds",
+        objective="dual",
+        weighting="uniform",
+        server="dual-shift",
+        options={"gamma": 0.01, "a": 1.0, "d": 1.0},
+    ),
+    "fedvra": Method(
+        title="FedVRA",
+        paper="arXiv:2212.01519",
+        authors="Wang et al.",
+        year=2023,
+        idea="Federated ADMM is variance reduction: the step of the duals, a, and of the server, d, are knobs of their own.",
+        formula=r"\min_\theta F_k(\theta)+\langle\lambda_k,\theta\rangle+\tfrac{\gamma}{2}\|\theta-\theta_t\|^2,\quad"
+        r" \lambda_k\leftarrow\lambda_k+a\gamma(\theta_k-\theta_t),\quad"
+        r" \theta_{t+1}=\theta_t+\tfrac{d}{|S|}\sum_{k\in S}(\theta_k-\theta_t)+\tfrac1{\gamma N}\sum_{k=1}^N\lambda_k",
+        provenance="reconstruction",
+        note="(a, d) = (1, 1) is FedDyn, (0, 1) FedProx with equal weights, and with gamma = 0 as well FedAvg.",
+        choices=(
+            "the line of the server with d",
+            "a = 0.5, d = 1, gamma = 0.1",
+            "penalty by a client's relative amount of data and uniform weights, as in FedDyn's code",
+            "duals on the updates s B A, cut to 2R slots",
+        ),
+        cost="r_k (d_in + d_out) floats up and down; one dual per client kept between rounds",
+        objective="dual",
+        weighting="uniform",
+        server="dual-shift",
+        options={"gamma": 0.1, "a": 0.5, "d": 1.0},
+    ),
+    "scaffold": Method(
+        title="SCAFFOLD",
+        paper="arXiv:1910.06378",
+        authors="Karimireddy et al.",
+        year=2020,
+        idea="Each client subtracts from its gradient the direction in which its data drifts, and adds everyone's.",
+        formula=r"g\leftarrow\nabla F_k-c_k+c,\quad c_k^{+}=c_k-c+\tfrac{\theta_t-\theta_k}{K\eta},\quad"
+        r" c\leftarrow c+\tfrac1N\sum_{k\in S}(c_k^{+}-c_k),\quad"
+        r"\theta_{t+1}=\theta_t+\tfrac1{|S|}\sum_{k\in S}(\theta_k-\theta_t)",
+        provenance="code",
+        note="Option II on the numbers of A and B, made for optimizer=sgd. A client's movement over K eta is the mean of its"
+        " gradients only under plain SGD; here that mean itself is taken, so that momentum and AdamW do not spoil it.",
+        choices=(
+            "c_k from the gradients instead of the movement: the same under plain SGD",
+            "mixed ranks: c is cut to a client's slots, changes are padded",
+        ),
+        cost="2 r_k (d_in + d_out) floats up and down; one control variate per client kept between rounds",
+        correction="scaffold",
+        weighting="uniform",
+        aggregate="mean-of-changes",
+    ),
+    "fedadam": Method(
+        title="FedAdam",
+        paper="arXiv:2003.00295",
+        authors="Reddi et al.",
+        year=2021,
+        idea="The server takes the averaged change for a gradient and feeds it to Adam.",
+        formula=r"\Delta=\sum_kp_k(\theta_k-\theta_t),\quad m\leftarrow\beta_1m+(1-\beta_1)\Delta,\quad"
+        r" v\leftarrow\beta_2v+(1-\beta_2)\Delta^2,\quad \theta_{t+1}=\theta_t+\eta\frac{m}{\sqrt v+\tau}",
+        provenance="secondary",
+        note="The standard formula without bias correction, on the numbers of A and B at fixed coordinates.",
+        choices=("mixed ranks: changes are padded with zeros", "eta = 0.01; Flower's 0.1 is too large for factors of this size"),
+        cost="r_k (d_in + d_out) floats up and down; two moments at the server",
+        aggregate="mean-of-changes",
+        server="adam",
+    ),
+    "fedadamw": Method(
+        title="FedAdamW",
+        paper="arXiv:2510.27486",
+        authors="Liu et al.",
+        year=2026,
+        idea="Local AdamW starts from everyone's mean second moment and mixes the last global direction into every step.",
+        formula=r"\theta\leftarrow\mathrm{AdamW}_{(1-\gamma)\eta}(\theta;\,m=0,\,v=\bar v)+\tfrac{\gamma}{K}\Delta_G,\quad"
+        r" \Delta_G=\tfrac1{|S|}\sum_{k\in S}(\theta_k-\theta_t),\quad \bar v=\operatorname{mean}_k\operatorname{mean}(v_k)",
+        provenance="code",
+        note="The form of the authors' language-model script: one mean of v for each tensor, one step counter for all rounds."
+        " It trains with AdamW whatever optimizer is chosen.",
+        choices=("no weight decay, no gradient clipping", "mixed ranks: v over the slots that a client has, changes padded"),
+        cost="r_k (d_in + d_out) floats up, twice that down, and one float for each tensor",
+        correction="global-direction",
+        weighting="uniform",
+        aggregate="mean-of-changes",
+    ),
+    "moon": Method(
+        title="MOON",
+        paper="arXiv:2103.16257",
+        authors="Li, He, Song",
+        year=2021,
+        idea="A client's features are drawn to the global model's and pushed from those of its own last model.",
+        formula=r"F_k-\mu\log\frac{e^{\cos(z,z_{glob})/T}}{e^{\cos(z,z_{glob})/T}+e^{\cos(z,z_{prev})/T}}",
+        provenance="code",
+        choices=("the features that the head sees, without a projection head", "mu = 1, T = 0.5, as in the code"),
+        cost="r_k (d_in + d_out) floats up and down; two more forward passes a step; one model per client kept between rounds",
+        objective="contrast",
+    ),
+    "ri-fedavg": Method(
+        title="RI-FedAvg",
+        paper="arXiv:2602.10595",
+        year=2026,
+        idea="The rougher a client's loss landscape, the stronger the rubber band that holds it near the received model.",
+        formula=r"\min_\theta F_k(\theta)+\tfrac{\lambda}{2}\rho_k\|\theta-\theta_t\|^2,\quad "
+        r"\rho_k=\frac{I_k}{I_k+\tau_I},\quad"
+        r" I_k=\frac{\mathrm{std}_m T_m}{\mathrm{mean}_m T_m},\;"
+        r" T_m=\frac{\sum_i|f_m(t_{i+1})-f_m(t_i)|}{\max f_m-\min f_m}",
+        provenance="reconstruction",
+        note="The proximal part is certain, the index is our reading. Where all directions are slopes, or all bowls, the index is"
+        " 0 and the client trains as in FedIT.",
+        choices=(
+            "index as std / mean of the total variation over 16 directions, 11 points each, on one batch",
+            "each total variation over its own range: a bowl at its minimum is not rough",
+            "Gaussian directions in A and B, scaled until each layer's update moves by 2 % of the frozen weight's norm",
+            "measured after local training, every 2nd round, and used from a client's next round on",
+            "saturated index with tau_I = 0.2, lambda = 0.1; distance between updates s B A",
+        ),
+        cost="r_k (d_in + d_out) floats up and down; 16 x 11 forward passes of one batch every 2nd round",
+        objective="roughness",
+    ),
+    "flood": Method(
+        title="FLood",
+        paper="arXiv:2602.01039",
+        year=2026,
+        idea="Weigh twice: strange samples more inside a client, clients with strange data less at the server.",
+        formula=r"E_i=-\log\sum_ce^{z_c(x_i)},\quad F_k=\operatorname{mean}_i\,w_i\,\mathrm{CE}_i,\;"
+        r" w_i\propto1+\beta\,\sigma(\kappa\bar E_i);\quad p_k\propto n_k\,e^{(c_k-\bar c)/(\tau\,\mathrm{std}\,c)},\;"
+        r" c_k=-\operatorname{mean}_iE_i",
+        provenance="reconstruction",
+        note="Only the two directions are the authors'. The server's weighting starves clients with rare classes;"
+        " weighting=samples switches it off.",
+        choices=(
+            "the detector: energy, or the largest softmax (msp)",
+            "soft weights with beta = kappa = 1, or a hard tail above the quantile 0.75",
+            "scores from the received model, 3 rounds of warm-up without weights",
+            "clients by standardised mean confidence, tau = 2",
+        ),
+        cost="r_k (d_in + d_out) floats up and down, one more float up; one forward pass over the local data a round",
+        objective="pseudo-out",
+        weighting="confidence",
+    ),
+}
+DETECTOR = Option("energy", "what makes a sample strange: energy of its logits, or a small largest softmax", ("energy", "msp"))
+WARMUP = Option(3, "rounds before the model's opinion counts", least=0, greatest=1000)
+A_STEP = Option(1.0, "step of the duals, a: 0 none (FedProx), 1 full (FedDyn)", least=0.0, greatest=1.0)
+
+INGREDIENTS: dict[str, dict[str, Ingredient]] = {
+    "objective": {
+        "proximal": Ingredient(
+            "+ proximal term",
+            "Moving away from what was received costs mu/2 times the squared distance.",
+            "ilora.stages.proximal:proximal",
+            r"F_k(\theta)+\tfrac{\mu}{2}\|\theta-\theta_t\|^2",
+            {"mu": Option(0.01, "strength of the pull, mu", least=0.0, greatest=100.0), "space": SPACE},
+        ),
+        "dual": Ingredient(
+            "+ dual and proximal term",
+            "Each client remembers where its data pulled it, and tilts its loss against it.",
+            "ilora.stages.duals:Dual",
+            r"F_k(\theta)+\langle\lambda_k,\theta\rangle+\tfrac{\gamma_k}2\|\theta-\theta_t\|^2,"
+            r"\quad\lambda_k\leftarrow\lambda_k+a\gamma_k(\theta_k-\theta_t)",
+            {
+                "gamma": Option(0.01, "strength of the pull and of the tilt, gamma", least=0.0, greatest=100.0),
+                "a": A_STEP,
+                "space": SPACE,
+                "penalty": Option(
+                    "relative",
+                    "gamma divided by a client's relative amount of data, as FedDyn's code does, or the same for all",
+                    ("relative", "equal"),
+                ),
+            },
+            refuse=same_slots_in_factor_space,
+        ),
+        "contrast": Ingredient(
+            "+ contrast between models",
+            "Features near those of the received model and unlike those of the client's last model cost less.",
+            "ilora.stages.contrast:Contrast",
+            r"F_k+\mu\,\ell_{con}(z,z_{glob},z_{prev})",
+            {
+                "contrast": Option(1.0, "weight of the contrast, mu", least=0.0, greatest=100.0),
+                "temperature": Option(0.5, "temperature of the contrast, T", least=0.01, greatest=10.0),
+            },
+            refuse=same_base,
+        ),
+        "roughness": Ingredient(
+            "+ proximal term by roughness",
+            "The proximal term is as strong as the client's loss landscape is rough.",
+            "ilora.stages.roughness:Roughness",
+            r"F_k(\theta)+\tfrac{\lambda}{2}\rho_k\|\theta-\theta_t\|^2",
+            {
+                "pull": Option(0.1, "strength of the pull, lambda", least=0.0, greatest=100.0),
+                "index": Option("saturated", "rho_k = I / (I + tau_I), or I itself", ("saturated", "raw")),
+                "saturation": Option(0.2, "roughness at which half the pull acts, tau_I", least=1e-6, greatest=100.0),
+                "normalise": Option("range", "each direction's variation over its range, or as it is", ("range", "none")),
+                "refresh": Option(2, "measure every so many rounds", least=1, greatest=1000),
+                "directions": Option(16, "random directions, M", least=2, greatest=256),
+                "points": Option(11, "points on each, S", least=3, greatest=101),
+                "radius": Option(0.02, "how far to look, as a share of ||theta_0||", least=1e-6, greatest=1.0),
+                "space": SPACE,
+            },
+        ),
+        "pseudo-out": Ingredient(
+            "Strange samples weigh more",
+            "Samples that look out of distribution to the received model count more in the loss.",
+            "ilora.stages.out_of_distribution:PseudoOut",
+            r"F_k=\operatorname{mean}_i\,w_i\,\mathrm{CE}_i,\quad w_i\propto1+\beta\,\sigma(\kappa\bar E_i)",
+            {
+                "detector": DETECTOR,
+                "form": Option("soft", "weights by a sigmoid, or one step above the quantile", ("soft", "hard")),
+                "quantile": Option(0.75, "where the hard tail begins", least=0.0, greatest=1.0),
+                "beta": Option(1.0, "how much more the strangest count, beta", least=0.0, greatest=100.0),
+                "kappa": Option(1.0, "steepness of the sigmoid, kappa", least=0.0, greatest=100.0),
+                "warmup": WARMUP,
+            },
+        ),
+    },
+    "correction": {
+        "global-direction": Ingredient(
+            "Global direction",
+            "AdamW starts from the clients' mean second moment, and every step is mixed with the last global change.",
+            "ilora.stages.corrections:GlobalDirection",
+            r"\theta\leftarrow\mathrm{AdamW}_{(1-\gamma)\eta}(\theta)+\tfrac\gamma K\Delta_G",
+            {"mix": Option(0.5, "share of the global direction in a step, gamma", least=0.0, greatest=1.0)},
+            refuse=same_slots,
+        ),
+        "scaffold": Ingredient(
+            "SCAFFOLD, option II",
+            "As control variates, but c_k is the mean of the gradients on the client's way: no extra pass. Made for SGD.",
+            "ilora.stages.corrections:Scaffold",
+            r"g\leftarrow\nabla F_k-c_k+c,\quad c_k\leftarrow c_k-c+\tfrac{\theta_t-\theta_k}{K\eta}",
+            refuse=same_slots,
+        ),
+    },
+    "weighting": {
+        "confidence": Ingredient(
+            "Confidence",
+            "A client counts more, the more ordinary its data look to the received model.",
+            "ilora.stages.out_of_distribution:confidence",
+            r"p_k\propto n_k\,e^{(c_k-\bar c)/(\tau\,\mathrm{std}\,c)},\quad c_k=-\operatorname{mean}_iE_i",
+            {
+                "detector": DETECTOR,
+                "warmup": WARMUP,
+                "gentleness": Option(2.0, "how little confidence matters, tau", least=0.01, greatest=100.0),
+            },
+        ),
+        "uniform": Ingredient(
+            "Everyone alike", "Every client of the round counts the same.", "ilora.stages.weighting:uniform", r"p_k=1/|S|"
+        ),
+    },
+    "server": {
+        "adam": Ingredient(
+            "Adam",
+            "The averaged change is the gradient of an Adam at the server.",
+            "ilora.stages.server:Adam",
+            r"\theta\leftarrow\theta_t+\eta\,m/(\sqrt v+\tau)",
+            {
+                "server_lr": Option(0.01, "step size of the server, eta", least=0.0, greatest=10.0),
+                "beta1": Option(0.9, "memory of the first moment", least=0.0, greatest=0.9999),
+                "beta2": Option(0.99, "memory of the second moment", least=0.0, greatest=0.9999),
+                "tau": Option(1e-3, "how far small changes count as none, tau", least=1e-9, greatest=1.0),
+            },
+            refuse=same_slots,
+        ),
+        "dual-shift": Ingredient(
+            "Step and dual shift",
+            "The server steps towards the mean and adds what all clients, present or not, remember.",
+            "ilora.stages.duals:DualShift",
+            r"\theta\leftarrow\theta_t+d(\bar\theta-\theta_t)+\tfrac1{\gamma N}\sum_{k=1}^N\lambda_k",
+            {
+                "a": A_STEP,
+                "d": Option(1.0, "step of the server towards the mean, d", least=0.0, greatest=2.0),
+                "space": SPACE,
+            },
+            refuse=same_slots_in_factor_space,
+        ),
+    },
+}
