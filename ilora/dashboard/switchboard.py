@@ -45,12 +45,14 @@ def mode_control(method: str) -> str:
 def switchboard(method: str, mode: str) -> dict[str, Any]:
     """Draw the stages that offer a choice; returns the options in which the user departs from the method."""
     own = resolve(method, {"mode": mode} if mode else {})
-    ingredients = dict(own.ingredients)
+    ingredients, drawn = dict(own.ingredients), set()
     for stage in STAGES:
         if len(INGREDIENTS[stage]) > 1:
             ingredients[stage] = _stage_control(method, mode, stage, own.ingredients[stage])
         for name, option in INGREDIENTS[stage][ingredients[stage]].options.items():
-            _option_control(_key(method, mode, name), name, option, own.options.get(name, option.default))
+            if name not in drawn:  # two ingredients may share a setting
+                drawn.add(name)
+                _option_control(_key(method, mode, name), name, option, own.options.get(name, option.default))
     chosen = {stage: key for stage, key in ingredients.items() if key != own.ingredients[stage]}
     for name, option in options_of(ingredients).items():
         value = st.session_state[_key(method, mode, name)]
