@@ -1,5 +1,6 @@
 """Suites: every method over several seeds on the same clients and batches, and the table that the documents quote."""
 
+import os
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def wait_for(store: Store, ids: Sequence[str]) -> None:
     """Keep workers at it until no run of `ids` is waiting or training, under a progress bar."""
     with tqdm(total=len(ids), unit="run") as bar:
         while True:
-            jobs.tend(store)
+            jobs.tend(store, os.cpu_count() or 1)
             left = sum(store.run(run_id).status in ("queued", "running", "interrupted") for run_id in ids)
             bar.n = len(ids) - left
             bar.refresh()

@@ -115,16 +115,25 @@ def test_a_run_is_paused_stepped_resumed_and_stopped_from_another_process(shared
 
     other = jobs.submit(shared, PLAIN.replace(rounds=1))  # the only worker gives the paused run back for it
     wait_for(lambda: shared.run(other).status == "finished")
-    assert shared.run(run_id).status == "paused"
+    paused = shared.run(run_id)
+    assert paused.status == "paused"
 
     jobs.resume(shared, run_id)
     assert wait_for(lambda: shared.run(run_id).status == "running") < 1
-    wait_for(lambda: shared.run(run_id).progress > 0)
+    wait_for(lambda: shared.run(run_id).done > paused.done)
     jobs.stop(shared, run_id)
     wait_for(lambda: shared.run(run_id).status == "stopped")
     stopped = shared.run(run_id)
     assert list(shared.history(run_id).index) == list(range(1, stopped.done + 1))
     assert [p.pid for p in pool(shared)] == [process.pid]
+
+
+def test_a_stop_does_not_wait_for_the_end_of_a_round(shared: Store) -> None:
+    run_id = jobs.submit(shared, PLAIN.replace(rounds=1, local_steps=50_000))
+    tend_until(shared, run_id, lambda run: run.progress > 0)
+    jobs.stop(shared, run_id)
+    assert wait_for(lambda: shared.run(run_id).status == "stopped") < 10
+    assert shared.run(run_id).done == 0
 
 
 def test_a_killed_worker_costs_a_run_nothing(shared: Store) -> None:

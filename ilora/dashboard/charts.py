@@ -187,7 +187,7 @@ CHARTS: dict[str, Chart] = {
         lambda view: sentences.traffic(view.history, view.at),
         "Megabytes on the wire so far, all clients together. Up is what the clients send, down what they receive.",
         r"\text{floats up}=\sum_{k\in S}r_k\,(d_{in}+d_{out})\ \text{per layer}",
-        ("ilora.simulation:Simulation._floats_sent",),
+        ("ilora.traffic:count",),
     ),
 }
 SECTIONS: dict[str, tuple[str, ...]] = {
