@@ -1,11 +1,12 @@
 """Methods: what each of them does, where it comes from, and its code."""
 
+import pandas as pd
 import streamlit as st
 
 from ilora.dashboard.blocks import provenance_badge, show_formula, show_sources
 from ilora.dashboard.navigation import title
 from ilora.ingredients import INGREDIENTS, STAGES
-from ilora.methods import METHODS, Method
+from ilora.methods import METHODS, PROVENANCE, Method
 
 PLAIN = Method(title="")
 
@@ -43,6 +44,23 @@ def recipe(method: Method) -> None:
                 show_sources((ingredient.source,))
 
 
+def table(methods: dict[str, Method]) -> pd.DataFrame:
+    """One row per method: where it comes from, and its ingredient in the stages that tell methods apart."""
+    rows = [
+        {
+            "Method": method.title,
+            "Authors": method.authors,
+            "Year": method.year or None,
+            "Formulas": PROVENANCE[method.provenance_of()],
+            **{stage.capitalize(): INGREDIENTS[stage][key].title for stage, key in method.ingredients.items()},
+            "Model": "one for each client" if method.personalised else "one for all",
+            "Cost of a round": method.cost,
+        }
+        for method in methods.values()
+    ]
+    return pd.DataFrame(rows)
+
+
 title("What does each method do?")
 st.caption(
     f"A method is a recipe: one ingredient for each of {len(STAGES)} stages of a round."
@@ -51,6 +69,16 @@ st.caption(
 asked = st.text_input(
     "Find", type="search", key="methods.find", placeholder="title, author or idea", live="300ms", label_visibility="collapsed"
 )
-for name, method in METHODS.items():
-    if asked.lower() in f"{name} {method.title} {method.authors} {method.idea}".lower():
+view = st.segmented_control("Show as", ["Cards", "Table"], default="Cards", required=True, key="methods.view")
+found = {
+    name: method
+    for name, method in METHODS.items()
+    if asked.lower() in f"{name} {method.title} {method.authors} {method.idea}".lower()
+}
+if not found:
+    st.info("No method fits these words.")
+elif view == "Table":
+    st.dataframe(table(found), hide_index=True, height="content")
+else:
+    for name, method in found.items():
         card(name, method)

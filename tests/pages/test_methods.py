@@ -25,3 +25,18 @@ def test_the_list_can_be_searched(open_app):
     app.text_input(key="methods.find").set_value("flexlora").run()
     assert "FlexLoRA" in said(app)
     assert "FedIT" not in said(app)
+
+
+def test_the_same_methods_stand_in_one_table_that_the_search_narrows(open_app):
+    app = open_app("methods")
+    app.segmented_control(key="methods.view").set_value("Table").run()
+    assert list(app.dataframe[0].value["Method"]) == [method.title for method in METHODS.values()]
+    assert {"Authors", "Year", "Formulas", "Aggregate", "Cost of a round"} <= set(app.dataframe[0].value)
+    app.text_input(key="methods.find").set_value("flexlora").run()
+    assert list(app.dataframe[0].value["Method"]) == ["FlexLoRA", "HLoRA"]
+
+
+def test_a_search_that_finds_nothing_says_so(open_app):
+    app = open_app("methods")
+    app.text_input(key="methods.find").set_value("no such method").run()
+    assert "No method fits these words." in [element.value for element in app.info]
