@@ -4,6 +4,7 @@ Movements are stacks too: D_k = s_k (B'_k A'_k - B_k A_k) is the product of [A'_
 exactly zero where nobody moved. Sums and norms are taken in float64, so that small movements do not drown in Gram terms.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,8 +46,12 @@ def cosines(stack: Stack) -> Tensor:
     return (inner / (length[:, None] * length[None, :])).clamp(-1, 1)
 
 
-def drift(stack: Stack, weights: Tensor) -> tuple[float, Tensor]:
-    """D = sum_k p_k ||D_k - D||^2 / ||D||^2 with D = sum_k p_k D_k, and ||D_k - D|| / ||D|| for each client (K,)."""
+def drift(updates: Stack | Sequence[tuple[Tensor, Tensor]], weights: Tensor) -> tuple[float, Tensor]:
+    """D = sum_k p_k ||D_k - D||^2 / ||D||^2 with D = sum_k p_k D_k, and ||D_k - D|| / ||D|| for each client (K,).
+
+    updates: a stack of products, or pairs (A_k, B_k).
+    """
+    stack = updates if isinstance(updates, Stack) else Stack.of(updates)
     mean = products.compact(stack.concatenate(weights))
     square = products.norm(mean) ** 2
     with_mean = ((stack.B.transpose(1, 2) @ mean.B) * (stack.A @ mean.A.T)).sum((1, 2))
@@ -67,11 +72,17 @@ def bases(stack: Stack, sizes: Tensor) -> Bases:
     return Bases((Q_b @ U)[:, :, :R] * keep, (Q_a @ Vh.transpose(1, 2))[:, :, :R] * keep, sizes)
 
 
-def overlap(X: Tensor, Y: Tensor, sizes_x: Tensor, sizes_y: Tensor) -> Tensor:
-    """phi (K, L) = ||X_i^T Y_j||_F^2 / min(i, j) in 0..1 for orthonormal X (K, d, R), Y (L, d, R) (Hu et al., 2022, sec. 7.2)."""
-    products_ = torch.einsum("kdr,lds->klrs", X, Y)
-    fewest = torch.minimum(sizes_x[:, None], sizes_y[None, :])
-    return products_.square().sum((2, 3)) / fewest
+def overlap(X: Tensor, Y: Tensor, sizes_x: Tensor | None = None, sizes_y: Tensor | None = None) -> Tensor:
+    """phi = ||X^T Y||_F^2 / min(i, j) in 0..1 for orthonormal X (d, i) and Y (d, j) (Hu et al., 2022, sec. 7.2).
+
+    For stacks X (K, d, R) and Y (L, d, R), of which the first `sizes` columns count and the rest is zero: all pairs, (K, L).
+    """
+    if X.ndim == 2:
+        return (X.T @ Y).square().sum() / min(X.shape[1], Y.shape[1])
+    sizes_x = torch.full((len(X),), X.shape[2]) if sizes_x is None else sizes_x
+    sizes_y = torch.full((len(Y),), Y.shape[2]) if sizes_y is None else sizes_y
+    square = torch.einsum("kdr,lds->klrs", X, Y).square().sum((2, 3))
+    return square / torch.minimum(sizes_x[:, None], sizes_y[None, :]).to(square)
 
 
 def chance_overlap(sizes_x: Tensor, sizes_y: Tensor, dimension: int) -> Tensor:

@@ -225,3 +225,16 @@ def test_a_tiny_movement_on_large_factors_is_still_measured():
     true = length(dense(trained[0]) - dense(start[0]))
     assert float(diagnostics.norms(moves)[0]) == pytest.approx(true, rel=1e-3)
     assert diagnostics.bases(moves, torch.tensor([4])).sizes.tolist() == [4]
+
+
+def test_two_spaces_and_two_pairs_of_factors_need_no_stack():
+    draw = torch.Generator().manual_seed(4)
+    X, Y = (torch.linalg.qr(torch.randn(9, r, generator=draw, dtype=torch.float64)).Q for r in (2, 4))
+    want = float((X.T @ Y).square().sum()) / 2
+    assert float(diagnostics.overlap(X, Y)) == pytest.approx(want)
+    assert float(diagnostics.overlap(X[None], Y[None])[0, 0]) == pytest.approx(want)
+    assert float(diagnostics.overlap(X, X)) == pytest.approx(1)
+    pairs = draw_clients([2, 3], 6, 5)
+    mean = 0.5 * dense(pairs[0]) + 0.5 * dense(pairs[1])
+    want = sum(0.5 * length(dense(pair) - mean) ** 2 for pair in pairs) / length(mean) ** 2
+    assert diagnostics.drift(pairs, torch.tensor([0.5, 0.5]))[0] == pytest.approx(want)
