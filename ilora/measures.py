@@ -44,11 +44,19 @@ MEASURES: dict[str, Measure] = {
     "effective_rank": Measure("Effective rank", "How many directions the server's update really uses.", digits=1),
     "energy_share": Measure("Energy share", "Share of the server's update that the smallest rank can hold.", "%", 100, 0),
     "megabytes_up": Measure("Sent up", "Everything that the clients have sent to the server so far.", "MB", 1, 2, "lower"),
+    "kiloforwards": Measure(
+        "Forward passes", "Samples that have passed forward through a model so far, in thousands.", "thousand", 1, 1, "lower"
+    ),
     "megabytes_down": Measure("Sent down", "Everything that the server has sent to the clients so far.", "MB", 1, 2, "lower"),
     "seconds": Measure("Time per round", "Wall-clock time of the round, training and diagnostics.", "s", better="lower"),
 }
 
 
 def with_totals(history: pd.DataFrame) -> pd.DataFrame:
-    """The history with the running totals of what was sent, in megabytes."""
-    return history.assign(megabytes_up=history["bytes_up"].cumsum() / 1e6, megabytes_down=history["bytes_down"].cumsum() / 1e6)
+    """The history with the running totals of what was sent, in megabytes, and of samples that passed forward, in thousands."""
+    totals = {
+        "megabytes_up": history["bytes_up"] / 1e6,
+        "megabytes_down": history["bytes_down"] / 1e6,
+        "kiloforwards": history["forwards"] / 1e3,
+    }
+    return history.assign(**{name: column.cumsum() for name, column in totals.items()})

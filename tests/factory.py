@@ -61,7 +61,8 @@ def make_round(index: int = 1, ranks: tuple[int, ...] = RANKS, seed: int = 0, **
         "accuracy": 1 - 0.8 / index**0.5, "loss": 2.2 / index, "train_loss": 1.8 / index, "aggregation_error": 0.12,
         "averaging_error": 0.1, "truncation_error": 0.05, "alignment": 0.45, "chance": 0.12, "drift": 0.8, "cosine": 0.3,
         "effective_rank": 6.2, "energy_share": 0.7, "moved_without_learning": 0.0, "correction_ratio": 0.2, "floats_up": 50_000,
-        "floats_down": 60_000, "bytes_up": 200_000, "bytes_down": 240_000, "seconds": 0.8,
+        "floats_down": 60_000, "bytes_up": 200_000, "bytes_down": 240_000, "forwards": 2_700,
+        "seconds": 0.8,
     }  # fmt: skip
     samples = draw.integers(20, 300, clients)
     table = {

@@ -135,3 +135,13 @@ def test_the_round_looked_at_is_marked():
 def test_a_full_figure_stays_small():
     sizes = {name: len(figure.to_json()) for name, figure in every_figure((2, 4) * 8).items()}
     assert max(sizes.values()) < 80_000, sizes
+
+
+@pytest.mark.parametrize(("against", "last"), [("index", 4), ("megabytes_up", 0.8), ("kiloforwards", 10.8)])
+def test_a_comparison_can_be_drawn_against_rounds_bytes_and_forward_passes(against, last):
+    traces = [figures.Trace("A", "ilora", make_history(4)), figures.Trace("B", "fedit", make_history(4, seed=1))]
+    figure = figures.over_rounds(traces, "accuracy", against=against)
+    assert figure.data[0].x[-1] == pytest.approx(last)
+    assert figure.layout.xaxis.title.text == {"index": "Round", "megabytes_up": "Sent up, MB"}.get(
+        against, "Forward passes, thousands"
+    )

@@ -128,7 +128,7 @@ def test_comparison_of_nothing():
     assert sentences.compare("loss", {"A": make_history(1).iloc[:0]}) == "Nothing has been computed yet."
 
 
-@pytest.mark.parametrize("measure", sorted(set(MEASURES) - {"megabytes_up", "megabytes_down"}))
+@pytest.mark.parametrize("measure", sorted(set(MEASURES) - {"megabytes_up", "megabytes_down", "kiloforwards"}))
 def test_every_measure_has_a_sentence(measure):
     text = sentences.over_rounds(measure, make_history(3), 2)
     assert text.startswith("After round 2: ")

@@ -30,7 +30,7 @@ SHOWN = {  # measure -> the chart of the catalogue that explains it
     "effective_rank": "effective-rank",
 }
 COLUMNS = ("accuracy", "loss", "aggregation_error", "alignment", "drift", "megabytes_up", "seconds")
-AXES = {"index": "rounds", "megabytes_up": "megabytes sent up"}
+AXES = {"index": "rounds", "megabytes_up": "megabytes sent up", "kiloforwards": "forward passes"}
 
 
 def choices() -> dict[str, str]:

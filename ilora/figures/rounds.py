@@ -24,6 +24,8 @@ from ilora.measures import MEASURES, with_totals
 
 NAMED_PARTS = (("averaging_error", "averaging", VERMILION), ("truncation_error", "truncation", SKY))
 
+AXES = {"index": "Round", "megabytes_up": "Sent up, MB", "kiloforwards": "Forward passes, thousands"}
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -37,7 +39,7 @@ class Trace:
 def over_rounds(
     traces: Sequence[Trace], measure: str, at: int | None = None, against: str = "index", rounds: int | None = None
 ) -> go.Figure:
-    """One line per run of a scalar measure, against rounds or against the megabytes sent up."""
+    """One line per run of a scalar measure, against rounds, megabytes sent up, or thousands of forward passes."""
     words = MEASURES[measure]
     figure = frame(words.unit, legend=len(traces) > 1 or measure == "alignment")
     for trace, style in zip(traces, _styles([trace.method for trace in traces]), strict=True):
@@ -50,7 +52,7 @@ def over_rounds(
         _add_chance(figure, traces, against)
     if measure == "accuracy":
         figure.update_yaxes(range=[0, 102])
-    rounds_axis(figure, rounds if against == "index" else None, "Round" if against == "index" else "Sent up, MB")
+    rounds_axis(figure, rounds if against == "index" else None, AXES[against])
     return mark(figure, at)
 
 
