@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import isnan, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ def table(store: Store, runs: dict[str, list[Run]]) -> pd.DataFrame:
         history = store.history(finished[0].id)
         line["MB up"], line["MB down"] = history["bytes_up"].sum() / 1e6, history["bytes_down"].sum() / 1e6
         chosen = finished[0].experiment
+        line["personalised"] = METHODS[chosen.method].personalised
         line["provenance"] = PROVENANCE[METHODS[chosen.method].provenance_of(chosen.options.get("mode", ""))]
         lines.append(line)
     return pd.DataFrame(lines).sort_values("accuracy", ascending=False, ignore_index=True)
@@ -98,6 +99,7 @@ def table(store: Store, runs: dict[str, list[Run]]) -> pd.DataFrame:
 
 def report(base: Experiment, frame: pd.DataFrame) -> str:
     """The table as a document, with what it says in sentences; every number in it comes from `frame`."""
+    common, personal = frame[~frame["personalised"]], frame[frame["personalised"]]
     ranks = base.ranks if isinstance(base.ranks, str) else ", ".join(map(str, base.ranks))
     return "\n".join(
         [
@@ -110,13 +112,33 @@ def report(base: Experiment, frame: pd.DataFrame) -> str:
             f"{base.rounds} rounds of {base.local_steps} steps of batch {base.batch_size}; {base.optimizer} at {base.lr:g}",
             "for every method: none was tuned on its own.",
             "",
-            "| method | seeds | accuracy, % | loss | aggregation error | drift D | MB up | MB down | its formulas |",
-            "|---|---|---|---|---|---|---|---|---|",
-            *(line_of(row) for row in frame.to_dict("records")),
-            "",
-            *sentences(frame),
+            *lines_of(common),
+            *sentences(common),
+            *(personal_part(personal) if len(personal) else []),
         ]
     )
+
+
+def personal_part(frame: pd.DataFrame) -> list[str]:
+    """The methods without a common model, whose accuracy is another quantity."""
+    return [
+        "## A model for each client",
+        "",
+        "These methods keep no common model. Accuracy is the weighted mean of the clients' own models on the common test set;",
+        "it does not compare with the table above.",
+        "",
+        *lines_of(frame),
+    ]
+
+
+def lines_of(frame: pd.DataFrame) -> list[str]:
+    """The table's lines, with an empty one behind."""
+    return [
+        "| method | seeds | accuracy, % | loss | aggregation error | drift D | MB up | MB down | its formulas |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(line_of(row) for row in frame.to_dict("records")),
+        "",
+    ]
 
 
 def line_of(row: dict[Hashable, Any]) -> str:
@@ -124,7 +146,8 @@ def line_of(row: dict[Hashable, Any]) -> str:
     accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy +-']:.1f}"
     loss = f"{row['loss']:.3f} ± {row['loss +-']:.3f}"
     bytes_sent = f"{row['MB up']:.1f} | {row['MB down']:.1f}"
-    rest = f"{row['aggregation error']:.2g} | {row['drift']:.1f} | {bytes_sent} | {row['provenance']}"
+    error = "none is defined" if isnan(row["aggregation error"]) else f"{row['aggregation error']:.2g}"
+    rest = f"{error} | {row['drift']:.1f} | {bytes_sent} | {row['provenance']}"
     return f"| {row['method']} | {row['seeds']} | {accuracy} | {loss} | {rest} |"
 
 
@@ -135,7 +158,7 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     level = [r["method"] for _, r in frame.iloc[1:].iterrows() if r["accuracy"] + r["accuracy +-"] >= floor]
     lines = [f"{best['method']} has the highest mean accuracy, {best['accuracy']:.1%}."]
     if level:
-        lines.append(f"These seeds cannot tell it from {', '.join(level)}: their intervals overlap.")
+        lines.append(f"These seeds cannot tell it from {'; '.join(level)}: their intervals overlap.")
     ilora = frame[frame["method"] == "ILoRA, corrected"]
     if len(ilora) and ilora.index[0] > 0:
         mine, bare = ilora.iloc[0], frame[frame["method"] == "ILoRA, no control variates"]

@@ -15,7 +15,7 @@ def frame(**accuracies: tuple[float, float]) -> pd.DataFrame:
         {
             "method": name.replace("_", " "), "seeds": 5, "accuracy": mean, "accuracy +-": half, "loss": 0.5, "loss +-": 0.1,
             "aggregation error": 0.01, "aggregation error +-": 0.0, "drift": 2.0, "drift +-": 0.1, "MB up": 1.0, "MB down": 2.0,
-            "provenance": "exact",
+            "provenance": "exact", "personalised": name == "Own",
         }
         for name, (mean, half) in accuracies.items()
     ]  # fmt: skip
@@ -47,6 +47,14 @@ def test_every_row_of_the_report_stands_in_the_table():
     document = report(Experiment(), frame(A=(0.9, 0.02), B=(0.87, 0.02)))
     assert document.count("\n| ") == 3
     assert "| A | 5 | 90.0 ± 2.0 | 0.500 ± 0.100 | 0.01 | 2.0 | 1.0 | 2.0 | exact |" in document
+
+
+def test_methods_without_a_common_model_stand_apart():
+    document = report(Experiment(), frame(A=(0.9, 0.02), Own=(0.95, 0.02)))
+    ranking, _, apart = document.partition("## A model for each client")
+    assert "A has the highest mean accuracy" in ranking
+    assert "| Own |" not in ranking
+    assert "| Own | 5 | 95.0" in apart
 
 
 def test_iloras_modes_and_its_ablation_have_rows_of_their_own():
