@@ -48,8 +48,8 @@ def test_the_first_visitor_of_a_fresh_server_may_enter_by_any_door(browser, tmp_
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.goto(f"http://127.0.0.1:{port}/methods")
         tab.get_by_role("heading", name=TITLES["methods"]).wait_for(timeout=60_000)
-        assert tab.get_by_role("link", name="Playground").is_visible()
-        assert tab.get_by_role("link", name="app", exact=True).count() == 0
+        expect(tab.get_by_role("link", name="Playground")).to_be_visible()
+        expect(tab.get_by_role("link", name="app", exact=True)).to_have_count(0)
         tab.close()
     finally:
         end_processes(server.pid, tmp_path)

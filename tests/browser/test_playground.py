@@ -45,8 +45,8 @@ def test_a_run_from_run_to_finished_with_pause_and_step(page, width):
         wait_for(lab, f"round {before + 1} of 5 · waits for Resume or Step")
     press(lab, "Resume")
     wait_for(lab, "all rounds are done")
-    assert lab.get_by_text("After round 5 the server's model gets").count() == 1
-    assert lab.locator(CHART).count() == 6
+    expect(lab.get_by_text("After round 5 the server's model gets")).to_have_count(1, timeout=SECONDS)
+    expect(lab.locator(CHART)).to_have_count(6)
     assert has_no_sideways_scroll(lab)
 
 
@@ -56,7 +56,7 @@ def test_step_starts_a_run_and_stop_ends_it(page):
     wait_for(lab, "round 1 of 9 · waits for Resume or Step")
     press(lab, "Stop")
     wait_for(lab, "was stopped")
-    assert lab.get_by_role("button", name=re.compile(r"^\s*Run\b")).is_enabled()
+    expect(lab.get_by_role("button", name=re.compile(r"^\s*Run\b"))).to_be_enabled()
 
 
 def test_a_copied_link_shows_the_same_run_and_settings_in_a_second_browser(page):
@@ -66,9 +66,11 @@ def test_a_copied_link_shows_the_same_run_and_settings_in_a_second_browser(page)
     second = page(first.url.split("/", 3)[3])
     wait_for(second, "all rounds are done", timeout=10_000)
     for label, value in (("Method", "FedIT"), ("Ranks", "My own list")):
-        assert second.get_by_role("combobox", name=re.compile(label)).first.input_value() == value
-    assert second.get_by_role("textbox", name="One rank per client").input_value() == "2, 4, 6"
-    assert second.get_by_role("spinbutton", name="Rounds").input_value() == "3"
+        expect(second.get_by_role("combobox", name=re.compile(label)).first).to_have_value(value)
+    expect(second.get_by_role("textbox", name="One rank per client")).to_have_value("2, 4, 6")
+    expect(second.get_by_role("spinbutton", name="Rounds")).to_have_value("3")
+    for tab in (first, second):
+        expect(tab.get_by_text("After round 3 the server's model gets")).to_have_count(1)
     numbers = [tab.locator("[data-testid=stMetricValue]").all_inner_texts() for tab in (first, second)]
     assert numbers[0] == numbers[1]
 
@@ -76,8 +78,8 @@ def test_a_copied_link_shows_the_same_run_and_settings_in_a_second_browser(page)
 def test_a_wrong_link_is_explained_beside_the_control(page):
     lab = page("?alpha=-3&rounds=many")
     for sentence in ("alpha is -3; allowed: a number from 0.001 to 1000.", "rounds is 'many'"):
-        assert lab.get_by_test_id("stSidebar").get_by_text(sentence).is_visible()
-    assert lab.get_by_role("button", name=re.compile(r"^\s*Run\b")).is_enabled()
+        expect(lab.get_by_test_id("stSidebar").get_by_text(sentence)).to_be_visible()
+    expect(lab.get_by_role("button", name=re.compile(r"^\s*Run\b"))).to_be_enabled()
 
 
 def test_the_keyboard_alone_starts_pauses_and_stops(page):
@@ -103,7 +105,7 @@ def test_time_travel_moves_the_sentences_and_an_open_explanation_stays_open(page
     lab.keyboard.press("Escape")
     lab.get_by_role("slider", name="Round").press("ArrowLeft")
     lab.get_by_text("After round 3 the server's model gets").wait_for()
-    assert lab.get_by_text("After round 4").count() == 0
+    expect(lab.get_by_text("After round 4")).to_have_count(0)
 
 
 def test_charts_change_in_place(page):
