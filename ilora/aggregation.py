@@ -98,8 +98,7 @@ class Aggregate:
     def untruncated(self) -> Factors:
         """The update that the rule made, before it was cut to the server's rank."""
         product = self.bank if self.carrier else self.bank.times(self.scaling(self.rank))
-        terms = [product] if self.offset is None else [product, self.offset.times(-1.0)]
-        return products.add(*terms) if self.residual is None else products.add(*terms, self.residual)
+        return self._over_base(product, self.offset)
 
     def held(self) -> Factors:
         """The update that the server holds, as factors."""
@@ -109,7 +108,11 @@ class Aggregate:
     def share(self, rank: int, offset: Factors | None) -> Factors:
         """The update that a client of `rank` holds, its own `offset` cut out of its base."""
         own = self.factors(rank).times(self.scaling(rank))
-        terms = [own] if offset is None else [own, offset.times(-1.0)]
+        return self._over_base(own, offset)
+
+    def _over_base(self, product: Factors, offset: Factors | None) -> Factors:
+        """A product on its base: what is cut out of the base taken off, what is merged into it added."""
+        terms = [product] if offset is None else [product, offset.times(-1.0)]
         return products.add(*terms) if self.residual is None else products.add(*terms, self.residual)
 
     def update(self) -> Tensor:

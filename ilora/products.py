@@ -50,6 +50,13 @@ def norm(X: Factors) -> float:
     return float(torch.linalg.matrix_norm(torch.linalg.qr(X.B, mode="r").R @ X.A))
 
 
+def signed_qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The reduced QR of a matrix with diag(R) >= 0, which makes it unique."""
+    Q, R = torch.linalg.qr(matrix)
+    sign = torch.where(torch.diagonal(R) < 0, -1.0, 1.0).to(R)
+    return Q * sign, R * sign[:, None]
+
+
 def qr(X: Factors, rank: int) -> Factors:
     """B A = Q R without pivoting, diag(R) >= 0, with at least `rank` slots: Q as B (d_out, .), R as A (., d_in).
 
@@ -58,13 +65,11 @@ def qr(X: Factors, rank: int) -> Factors:
     """
     padded = X.pad(rank)
     if not is_thin(X):
-        Q, R = torch.linalg.qr(X.product())
-    else:
-        Q_b, R_b = torch.linalg.qr(padded.B)
-        Q_2, R = torch.linalg.qr(R_b @ padded.A)
-        Q = Q_b @ Q_2
-    sign = torch.where(torch.diagonal(R) < 0, -1.0, 1.0).to(R)
-    return Factors(R * sign[:, None], Q * sign[None, :])
+        Q, R = signed_qr(X.product())
+        return Factors(R, Q)
+    Q_b, R_b = torch.linalg.qr(padded.B)
+    Q_2, R = signed_qr(R_b @ padded.A)
+    return Factors(R, Q_b @ Q_2)
 
 
 def pivoted_qr(X: Factors, rank: int) -> Factors:
@@ -76,11 +81,10 @@ def pivoted_qr(X: Factors, rank: int) -> Factors:
         Q_b, R_b = torch.linalg.qr(padded.B)
         core = R_b @ padded.A
     order = _pivots(core)
-    Q, R = torch.linalg.qr(core[:, order])
-    sign = torch.where(torch.diagonal(R) < 0, -1.0, 1.0).to(R)
+    Q, R = signed_qr(core[:, order])
     A = torch.empty_like(R)
-    A[:, order] = R * sign[:, None]
-    return Factors(A, (Q if Q_b is None else Q_b @ Q) * sign[None, :])
+    A[:, order] = R
+    return Factors(A, Q if Q_b is None else Q_b @ Q)
 
 
 def _pivots(core: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ilora.adapters import Factors
+from ilora.products import signed_qr
 from ilora.randomness import torch_generator
 from ilora.scaling import Scaling
 
@@ -54,9 +55,8 @@ def qr_residual(
     rescale: kappa such that ||B A||_F = 1e-4 sqrt(d_out d_in) (official code), else kappa = 1 (paper).
     residual: "scaled" cuts out s B A, so that the model stays as it was; "plain" cuts out B A (official code and paper).
     """
-    Q, R = torch.linalg.qr(weight)
-    sign = torch.where(torch.diagonal(R) < 0, -1.0, 1.0).to(R)
-    B, A = (Q * sign)[:, :rank], (R * sign[:, None])[:rank]
+    Q, R = signed_qr(weight)
+    B, A = Q[:, :rank], R[:rank]
     if rescale:
         tau = 1e-4 * sqrt(weight.numel())
         size = float(torch.linalg.matrix_norm(B @ A))

@@ -31,7 +31,7 @@ class AdamW:
 
     def __call__(self, turn: Turn, layer: str, aggregate: Aggregate) -> Aggregate:
         """m <- .9 m + .1 Delta, v <- .999 v + .001 Delta^2, x <- x + lr m^ / (sqrt(v^) + epsilon)."""
-        old, _ = turn.server()
+        old, _ = turn.before
         A = self.step(turn.index, f"{layer}.A", old[f"{layer}.A"][0], aggregate.bank.A)
         B = self.step(turn.index, f"{layer}.B", old[f"{layer}.B"][0], aggregate.bank.B)
         return replace(aggregate, bank=Factors(A, B))
