@@ -560,3 +560,13 @@ def test_a_device_that_is_not_there_is_named():
         with pytest.raises(ValueError, match=rf"device is '{device}'; allowed here: auto, .*cpu\."):
             pick_device(device)
     assert pick_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("scaling", [2.0, "4/r"])
+@pytest.mark.parametrize("method", ["ilora", "flexlora", "fedit"])
+def test_a_resumed_run_divides_the_bank_by_each_ranks_own_scaling_again(method, scaling):
+    experiment = toy_experiment(method=method, scaling=scaling)
+    whole = Simulation(experiment)
+    snapshot = whole.next_round().snapshot
+    want, got = whole.next_round().snapshot, Simulation(experiment, snapshot).next_round().snapshot
+    assert [name for name in want if want[name].tobytes() != got[name].tobytes()] == []
