@@ -1,12 +1,20 @@
-"""Ingredients that cannot work together, with the reason and the nearest choice that can: refused before a run starts."""
+"""Ingredients that cannot work together, with the reason and the nearest choice that can: refused before a run starts.
 
-from collections.abc import Mapping
-from typing import NamedTuple
+Everything that is refused stands in REFUSALS, and so may a rule of your own: it maps (ingredients, options) to a sentence,
+or to "" where there is nothing to say. A `Clash` is the rule for two ingredients that never go together.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from ilora.ingredients import INGREDIENTS
 
+Refusal = Callable[[Mapping[str, str], Mapping[str, Any]], str]
 
-class Clash(NamedTuple):
+
+@dataclass(frozen=True)
+class Clash:
     """Any of `keys` in `stage` does not go with any of `others` in `other`; a stage's key is its ingredient."""
 
     stage: str
@@ -16,6 +24,16 @@ class Clash(NamedTuple):
     reason: str
     nearest: str
 
+    def __call__(self, ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
+        """The sentence where both are chosen, else ""."""
+        key, other = ingredients[self.stage], ingredients[self.other]
+        if key not in self.keys or other not in self.others:
+            return ""
+        return (
+            f"option {self.stage} {key!r} does not go with {self.other} {other!r}: {self.reason};"
+            f" the nearest choice is {self.nearest}."
+        )
+
 
 _ONE_FACTOR = ("b-only", "alternate", "a-only", "diagonal", "alternate-top")  # leave a factor alone in a round
 _WHOLE = ("top-slots", "alternate-top", "sketch")  # everyone holds all slots
@@ -23,7 +41,7 @@ _MERGING = ("stack", "thresholded-stack")
 _REFACTORING = ("svd", "concat-qr", "concat-pivoted-qr", "rank-partitions", "full-rank-deltas")
 _OF_PRODUCTS = (*_REFACTORING, *_MERGING, "corrected-mean", "mean-and-residual")
 
-CLASHES = (
+CLASHES: tuple[Clash, ...] = (
     Clash(
         "sharing", (*_ONE_FACTOR, "top-slots", "sketch"), "initialise", ("fresh",),
         "every client would draw an A of its own, and nobody's slots would mean the same", "initialise 'random'",
@@ -68,15 +86,42 @@ CLASHES = (
 )  # fmt: skip
 
 
-def check_together(ingredients: Mapping[str, str]) -> None:
-    """ValueError of one sentence if two of the ingredients, one per stage, cannot work together."""
-    for clash in CLASHES:
-        key, other = ingredients[clash.stage], ingredients[clash.other]
-        if key in clash.keys and other in clash.others:
-            raise ValueError(
-                f"option {clash.stage} {key!r} does not go with {clash.other} {other!r}: {clash.reason};"
-                f" the nearest choice is {clash.nearest}."
+def new_slots(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Numbers remembered slot by slot cannot go with a stage that gives the slots a new meaning each round."""
+    by_slot = ingredients["correction"] in ("global-direction", "scaffold") or ingredients["server"] == "adam"
+    by_factor = options.get("space") == "factor" and (ingredients["objective"] == "dual" or ingredients["server"] == "dual-shift")
+    for stage, plain in (("aggregate", "mean"), ("upload", "as-is")):
+        key = ingredients[stage]
+        if (by_slot or by_factor) and not INGREDIENTS[stage][key].keeps_slots:
+            way_out = "a method that remembers products, such as 'fedvra'" if by_slot else "space = 'product'"
+            return (
+                f"option {stage} is {key!r}, which gives the slots of A and B a new meaning each round, but this method remembers"
+                f" numbers slot by slot; allowed are {stage} = {plain!r}, or {way_out}."
             )
+    return ""
+
+
+def new_base(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Factors of an earlier round cannot be run again where the base beneath them has changed."""
+    rule = ingredients["aggregate"]
+    merges = rule in (*_MERGING, "mean-and-residual")
+    cut_out_once = ingredients["initialise"] == "qr" and not INGREDIENTS["aggregate"][rule].keeps_slots
+    if ingredients["objective"] != "contrast" or not (merges or (cut_out_once and options.get("deltas", True))):
+        return ""
+    return (
+        f"option aggregate is {rule!r}, after which the base beneath a client's last model is another one, but this method runs"
+        " that model again; allowed are aggregate = 'svd' or 'mean' with initialise = 'random'."
+    )
+
+
+REFUSALS: list[Refusal] = [*CLASHES, new_slots, new_base]
+
+
+def check_together(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> None:
+    """ValueError of one sentence if the ingredients, one per stage, cannot work together under these options."""
+    for refusal in REFUSALS:
+        if reason := refusal(ingredients, options):
+            raise ValueError(reason)
 
 
 def refuse_personalised(ingredients: Mapping[str, str]) -> None:

@@ -47,7 +47,6 @@ class Ingredient:
     whole: bool = False  # every client holds all of the server's slots; its rank is how many it may train and send
     personalised: bool = False  # parts stay with the clients for good: there is no global model
     keeps_slots: bool = True  # slot j of the factors is still slot j after it; False: they are factorised or turned anew
-    refuse: Callable[[Mapping[str, str], Mapping[str, Any]], str] | None = None  # (ingredients, options) -> why not, or ""
 
     def load(self) -> Any:
         """The function or class that does the work."""

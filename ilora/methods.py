@@ -79,18 +79,13 @@ def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None
     for stage, key in ingredients.items():
         if not isinstance(key, str) or key not in INGREDIENTS[stage]:
             raise ValueError(f"option {stage} is {shown(key)}; allowed are {', '.join(INGREDIENTS[stage])}.")
-    check_together(ingredients)
     known = options_of(ingredients)
     values = {name: known[name].check(name, settings[name]) if name in settings else known[name].default for name in known}
     own = ["mode"] if chosen.modes else []
     for name in options:
         if name != "mode" and name not in known and name not in STAGES:
             raise ValueError(f"option {name!r} is unknown to method {method}; allowed are {', '.join([*own, *STAGES, *known])}.")
-    for stage, key in ingredients.items():
-        refuse = INGREDIENTS[stage][key].refuse
-        reason = refuse(ingredients, values) if refuse else ""
-        if reason:
-            raise ValueError(reason)
+    check_together(ingredients, values)
     return Recipe(ingredients, values, Scaling.parse(own_scaling if scaling is None else scaling))
 
 

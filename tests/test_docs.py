@@ -26,7 +26,7 @@ def run_python(code: str, folder: Path, **variables: str) -> str:
 
 
 def test_a_method_is_added_as_the_document_says(tmp_path):
-    rule, without_model, with_model, _ = blocks("docs/add-a-method.md", "python")
+    rule, without_model, with_model, *_ = blocks("docs/add-a-method.md", "python")
     (tmp_path / "owners.py").write_text(rule, encoding="utf-8")
     error = float(run_python(f"import ilora, owners\n{without_model}", tmp_path))
     assert 0 < error < 10
@@ -35,12 +35,14 @@ def test_a_method_is_added_as_the_document_says(tmp_path):
 
 
 def test_a_plug_in_stands_in_the_list_of_methods_and_its_options_are_settings(tmp_path):
-    rule, *_, option = blocks("docs/add-a-method.md", "python")
+    rule, *_, refusal, option = blocks("docs/add-a-method.md", "python")
     plug_in = tmp_path / "owners.py"
     plug_in.write_text(rule, encoding="utf-8")
     listed = run_python("from ilora.cli import main; main(['methods'])", tmp_path, ILORA_PLUGINS=str(plug_in))
     assert "Owners' mean" in listed
     run_python(f"from owners import owners_mean\n{option}", tmp_path)
+    asked = "try: ilora.Experiment(method='owners', options={'upload': 'rotate'})\nexcept ValueError as error: print(error)"
+    assert "a rotated slot has no owner" in run_python(f"import ilora, owners\n{refusal}\n{asked}", tmp_path)
 
 
 @pytest.mark.parametrize("path", ["missing.py", "broken.py"])

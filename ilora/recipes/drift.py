@@ -3,51 +3,14 @@
 The classics stand on averaging A and B as FedIT does, so with equal ranks they are the textbook methods.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from ilora.ingredients import INGREDIENTS as ALL
 from ilora.ingredients import Ingredient, Option
 from ilora.method import Method
-
-
-def same_slots(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
-    """Why numbers remembered per slot cannot go with a stage that makes new slots; "" where every stage keeps them."""
-    for stage, plain in (("aggregate", "mean"), ("upload", "as-is")):
-        key = ingredients[stage]
-        if not ALL[stage][key].keeps_slots:
-            return (
-                f"option {stage} is {key!r}, which gives the slots of A and B a new meaning each round, but this method remembers"
-                f" numbers slot by slot; allowed are {stage} = {plain!r}, or a method that remembers products, such as 'fedvra'."
-            )
-    return ""
-
-
-def same_slots_in_factor_space(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
-    """As `same_slots`, where duals are kept number by number."""
-    reason = same_slots(ingredients, options) if options["space"] == "factor" else ""
-    return reason.replace("or a method that remembers products, such as 'fedvra'", "or space = 'product'")
-
 
 SPACE = Option(
     "product",
     "measure in the space of the updates s B A (any ranks, any server), or of the numbers in A and B: two different algorithms",
     ("product", "factor"),
 )
-
-
-def same_base(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
-    """Why factors of an earlier round cannot be run again where the base beneath them has changed; "" where it stays."""
-    rule = ingredients["aggregate"]
-    merges = rule in ("stack", "thresholded-stack", "mean-and-residual")
-    cut_out_once = ingredients["initialise"] == "qr" and not ALL["aggregate"][rule].keeps_slots and options.get("deltas", True)
-    if not merges and not cut_out_once:
-        return ""
-    return (
-        f"option aggregate is {rule!r}, after which the base beneath a client's last model is another one, but this method runs"
-        " that model again; allowed are aggregate = 'svd' or 'mean' with initialise = 'random'."
-    )
-
 
 METHODS: dict[str, Method] = {
     "fedprox": Method(
@@ -243,7 +206,6 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                     ("relative", "equal"),
                 ),
             },
-            refuse=same_slots_in_factor_space,
         ),
         "contrast": Ingredient(
             "+ contrast between models",
@@ -254,7 +216,6 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                 "contrast": Option(1.0, "weight of the contrast, mu", least=0.0, greatest=100.0),
                 "temperature": Option(0.5, "temperature of the contrast, T", least=0.01, greatest=10.0),
             },
-            refuse=same_base,
         ),
         "roughness": Ingredient(
             "+ proximal term by roughness",
@@ -295,14 +256,12 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.corrections:GlobalDirection",
             r"\theta\leftarrow\mathrm{AdamW}_{(1-\gamma)\eta}(\theta)+\tfrac\gamma K\Delta_G",
             {"mix": Option(0.5, "share of the global direction in a step, gamma", least=0.0, greatest=1.0)},
-            refuse=same_slots,
         ),
         "scaffold": Ingredient(
             "SCAFFOLD, option II",
             "As control variates, but c_k is the mean of the gradients on the client's way: no extra pass. Made for SGD.",
             "ilora.stages.corrections:Scaffold",
             r"g\leftarrow\nabla F_k-c_k+c,\quad c_k\leftarrow c_k-c+\tfrac{\theta_t-\theta_k}{K\eta}",
-            refuse=same_slots,
         ),
     },
     "weighting": {
@@ -333,7 +292,6 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                 "beta2": Option(0.99, "memory of the second moment", least=0.0, greatest=0.9999),
                 "tau": Option(1e-3, "how far small changes count as none, tau", least=1e-9, greatest=1.0),
             },
-            refuse=same_slots,
         ),
         "dual-shift": Ingredient(
             "Step and dual shift",
@@ -345,7 +303,6 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                 "d": Option(1.0, "step of the server towards the mean, d", least=0.0, greatest=2.0),
                 "space": SPACE,
             },
-            refuse=same_slots_in_factor_space,
         ),
     },
 }
