@@ -24,6 +24,7 @@ SKEWS = {
     "label": "Dirichlet label skew: the smaller alpha, the fewer classes a client sees",
     "shards": "each client holds a few shards of sorted labels, so only a few classes",
     "quantity": "the same mix of classes, but Dirichlet-distributed amounts",
+    "attribute": "the same mix of classes, but each client sees its samples in a style of its own (blurred, rotated, ...)",
 }
 OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD with momentum 0.9"}
 ENGINES = {"vectorised": "all clients at once", "sequential": "one client after another on stock peft, the reference"}
@@ -96,6 +97,10 @@ class Experiment:
         self._check_clients(card)
         for name, allowed in _CHOICES.items():
             _choice(name, getattr(self, name), allowed)
+        if self.skew == "attribute" and not card.styles:
+            _allow(
+                False, "skew", self.skew, f"iid, label, shards, quantity; task {self.task} has no styles to tell clients apart"
+            )
         if self.scaling is not None:
             scaling = Scaling.parse(self.scaling)
             self._set("scaling", str(scaling) if scaling.over else scaling.alpha)

@@ -13,12 +13,13 @@ Shares = list[np.ndarray]  # sample indices, one array per client
 def partition(labels: np.ndarray, clients: int, skew: str, *, alpha: float = 0.3, shards: int = 2, seed: int = 0) -> Shares:
     """Spread samples over clients: K arrays of indices, disjoint, together all samples, none empty.
 
-    labels (n,); skew: "iid", "label", "shards" or "quantity". ValueError for more clients than samples.
+    labels (n,); skew: "iid", "label", "shards", "quantity", or "attribute": as iid, what
+    differs are the samples themselves (`attributes`). ValueError for more clients than samples.
     """
     if clients > len(labels):
         raise ValueError(f"clients is {clients}; allowed are at most {len(labels)}, one sample for each.")
     random = numpy_generator(seed, "partition", skew)
-    if skew == "iid":
+    if skew in ("iid", "attribute"):
         shares = iid(labels, clients, random)
     elif skew == "label":
         shares = dirichlet_labels(labels, clients, alpha, random)
@@ -27,7 +28,7 @@ def partition(labels: np.ndarray, clients: int, skew: str, *, alpha: float = 0.3
     elif skew == "quantity":
         shares = dirichlet_quantities(labels, clients, alpha, random)
     else:
-        raise ValueError(f"skew is {skew!r}; allowed are iid, label, shards, quantity.")
+        raise ValueError(f"skew is {skew!r}; allowed are iid, label, shards, quantity, attribute.")
     return [np.sort(share) for share in fill_empty(shares)]
 
 

@@ -80,7 +80,8 @@ class Round:
     forwards: int = 0  # samples that went through a client's model: training, gradients and probes; evaluation left out
     clients: dict[str, Array] = field(default_factory=dict)
     # id · rank · samples · weight (p_k) · accuracy, loss (its trained model on the test set) · personal_accuracy (same, test set
-    # re-weighted to the client's own class shares) · train_loss · correction_ratio · what ingredients leave in Turn.columns
+    # re-weighted to the client's own class shares; under attribute skew in its own style) · train_loss · correction_ratio
+    # · what ingredients leave in Turn.columns
     layers: dict[str, LayerRecord] = field(default_factory=dict)
     factors: dict[str, Array] = field(default_factory=dict)
     # "<layer>/start/A" (C, R, d_in), "<layer>/start/B" (C, d_out, R), "<layer>/trained/A", "<layer>/trained/B" of the first
@@ -135,3 +136,4 @@ class RunFacts:
     backbone_parameters: int
     adapter_parameters: Array  # (K,) trainable numbers of each client's adapters
     head_parameters: int
+    styles: tuple[str, ...] = ()  # (K,) under attribute skew: the style in which each client sees its samples

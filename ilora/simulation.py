@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilora import products, traffic
+from ilora import attributes, products, traffic
 from ilora.adapters import Stack
 from ilora.aggregation import Aggregate, Upload, weighted_update
 from ilora.engines import make_engine
-from ilora.evaluation import ClientScores, score_clients, score_server
+from ilora.evaluation import ClientScores, score_clients, score_in_styles, score_server
 from ilora.experiment import Experiment
 from ilora.ingredients import STAGES
 from ilora.partition import class_counts, partition
@@ -58,6 +58,9 @@ class Simulation:
             shards=experiment.shards,
             seed=experiment.seed,
         )
+        self.styles: tuple[str, ...] = ()
+        if experiment.skew == "attribute":
+            self._dress()
         backbone = task.load_backbone()
         model = backbone.model.to(self.device)
         linears = find_linears(model, experiment.targets, backbone.head)
@@ -90,6 +93,12 @@ class Simulation:
         if snapshot is not None:
             restore(self, snapshot)
 
+    def _dress(self) -> None:
+        """Put every client's samples into its own style, and the test samples into all of them in turn."""
+        self.styles = attributes.client_styles(self.task.card.styles, len(self.ranks))
+        self.train = attributes.dressed(self.train, self.shares, self.styles, self.task.styles)
+        self.plain_test, self.test = self.test, attributes.in_all_styles(self.test, self.styles, self.task.styles)
+
     @cached_property
     def facts(self) -> RunFacts:
         """What is fixed for the run: who holds what, and on what it runs."""
@@ -110,6 +119,7 @@ class Simulation:
             backbone_parameters=self.backbone_parameters,
             adapter_parameters=np.array(self.setting.ranks) * widths,
             head_parameters=sum(tensor.numel() for tensor in self.head.values()),
+            styles=self.styles,
         )
 
     def next_round(self, on_step: Callable[[float], None] | None = None) -> Round:
@@ -263,7 +273,12 @@ class Simulation:
 
     def _score(self, turn: Turn) -> ClientScores:
         counts = torch.from_numpy(self.facts.class_counts[turn.ids]).to(self.device)
-        return score_clients(self.engine, turn.result, turn.base, self.test, counts)
+        scores = score_clients(self.engine, turn.result, turn.base, self.test, counts)
+        if not self.styles:
+            return scores
+        worn = [self.styles[k] for k in turn.ids]
+        tests = {style: attributes.in_style(self.plain_test, self.task.styles[style]) for style in dict.fromkeys(worn)}
+        return scores._replace(personal_accuracy=score_in_styles(self.engine, turn.result, turn.base, tests, worn))
 
     def _traffic(self, turn: Turn, outcomes: dict[str, LayerOutcome]) -> Traffic:
         return traffic.count(

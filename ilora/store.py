@@ -277,4 +277,5 @@ def facts_from_json(text: str) -> RunFacts:
         values[name] = np.asarray(values[name], dtype=np.int64)
     values["classes"], values["layers"] = tuple(values["classes"]), tuple(values["layers"])
     values["shapes"] = tuple((rows, columns) for rows, columns in values["shapes"])
+    values["styles"] = tuple(values.get("styles", ()))
     return RunFacts(**values)

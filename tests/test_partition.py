@@ -100,5 +100,5 @@ def test_an_empty_client_takes_one_sample_of_the_richest():
 def test_more_clients_than_samples_and_an_unknown_skew_are_refused():
     with pytest.raises(ValueError, match=r"^clients is 5; allowed are at most 4"):
         partition(np.zeros(4, int), 5, "iid")
-    with pytest.raises(ValueError, match=r"^skew is 'odd'; allowed are iid, label, shards, quantity"):
+    with pytest.raises(ValueError, match=r"^skew is 'odd'; allowed are iid, label, shards, quantity, attribute"):
         partition(np.zeros(4, int), 2, "odd")

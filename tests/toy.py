@@ -17,6 +17,7 @@ from ilora.simulation import Simulation
 from ilora.tasks import TASKS, load_task
 from ilora.tasks.base import Backbone, Data, Task
 from ilora.tasks.catalogue import TaskCard
+from ilora.tasks.styles import Style
 
 torch.set_num_threads(1)
 
@@ -31,7 +32,13 @@ CARD = TaskCard(
     test_samples=30,
     linears=LAYERS,
     targets=("query", "value"),
+    styles=("plain", "backwards", "faint"),
 )
+STYLES: dict[str, Style] = {
+    "plain": lambda inputs: inputs,
+    "backwards": lambda inputs: {"x": inputs["x"].flip(-1)},
+    "faint": lambda inputs: {"x": inputs["x"] / 2},
+}
 
 
 class ToyModel(nn.Module):
@@ -65,7 +72,7 @@ def load_toy() -> Task:
     x = torch.randn(270, 3, 12, generator=draw)
     labels = (x.mean(1) @ torch.randn(12, 4, generator=draw)).argmax(1)
     train, test = Data({"x": x[:240]}, labels[:240]), Data({"x": x[240:]}, labels[240:])
-    return Task(CARD, train, test, lambda: Backbone(toy_model(), ("classifier",)))
+    return Task(CARD, train, test, lambda: Backbone(toy_model(), ("classifier",)), STYLES)
 
 
 @cache
@@ -75,7 +82,7 @@ def load_small_digits() -> Task:
         Data({name: tensor[:n] for name, tensor in data.inputs.items()}, data.labels[:n])
         for data, n in ((whole.train, 90), (whole.test, 40))
     )
-    return Task(whole.card, train, test, whole.load_backbone)
+    return Task(whole.card, train, test, whole.load_backbone, whole.styles)
 
 
 @contextmanager

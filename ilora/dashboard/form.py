@@ -28,6 +28,7 @@ SKEW_NAMES = {
     "label": "Few classes each (Dirichlet)",
     "shards": "Sorted shards",
     "quantity": "Unequal amounts",
+    "attribute": "A style of its own (blur, rotation, ...)",
 }
 TRAINING = {"participation", "local_steps", "batch_size", "optimizer", "lr", "scaling", "targets", "engine", "device"}
 ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 100.0)

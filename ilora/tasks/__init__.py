@@ -27,6 +27,7 @@ TASKS: dict[str, TaskCard] = {
             "mlp-out": (64, 128),
         },
         targets=("query", "value"),
+        styles=("plain", "blur", "contrast", "rotation", "inversion"),
     ),
 }
 _MODULES = {"digits": "ilora.tasks.digits"}

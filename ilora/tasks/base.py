@@ -1,11 +1,12 @@
 """What every task hands to the rest: data held as whole tensors, and a frozen backbone with a fresh head."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from ilora.tasks.catalogue import TaskCard
+from ilora.tasks.styles import Style
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,4 @@ class Task:
     train: Data
     test: Data
     load_backbone: Callable[[], Backbone]
+    styles: Mapping[str, Style] = field(default_factory=dict)  # inputs in, inputs out, by the names that the card lists

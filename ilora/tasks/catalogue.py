@@ -17,6 +17,7 @@ class TaskCard:
     test_samples: int
     linears: dict[str, tuple[int, int]]  # name pattern of a linear -> (d_out, d_in)
     targets: tuple[str, ...]  # the linears that carry adapters by default
+    styles: tuple[str, ...] = ()  # the styles in which clients may see its samples, for attribute skew
     download: str = ""  # what has to be fetched first, and how large it is; empty: nothing
 
     def smallest_dimension(self, targets: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from ilora.tasks import TASKS, data_folder
 from ilora.tasks.base import Backbone, Data, Task
+from ilora.tasks.styles import IMAGE_STYLES
 
 CARD = TASKS["digits"]
 SPLIT_SEED = 0
@@ -90,4 +91,4 @@ def load_backbone(path: Path | None = None) -> Backbone:
 def load() -> Task:
     """1,437 digits to train on and 360 to test on, `pixel_values` (n, 1, 8, 8) in 0..1, and the pretrained ViT."""
     train, test = _split()
-    return Task(CARD, train, test, load_backbone)
+    return Task(CARD, train, test, load_backbone, IMAGE_STYLES)
