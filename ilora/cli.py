@@ -24,6 +24,7 @@ ABOUT = {
     "skew": "; ".join(f"{name}: {about}" for name, about in SKEWS.items()),
     "alpha": "Dirichlet concentration for the skews label and quantity",
     "shards": "shards per client for the skew shards",
+    "noisy_clients": "how many clients, drawn by the seed, hold random labels",
     "participation": "share of the clients that take part in a round, up to 1",
     "rounds": "communication rounds",
     "local_steps": "optimizer steps of each client in a round",

@@ -34,6 +34,7 @@ WHOLE_NUMBERS = {
     "local_steps": (0, 100_000),
     "batch_size": (1, 4_096),
     "shards": (1, 100),
+    "noisy_clients": (0, MOST_CLIENTS),
     "seed": (0, 2**31 - 1),
 }
 PRECISIONS = {"float32": "float32 throughout"}
@@ -69,6 +70,7 @@ class Experiment:
     skew: str = "label"
     alpha: float = 0.3
     shards: int = 2
+    noisy_clients: int = 0  # so many, drawn by the seed, hold random labels
     participation: float = 1.0
     rounds: int = 15
     local_steps: int = 10
@@ -114,6 +116,12 @@ class Experiment:
         self._set("lr", _number("lr", self.lr, 0, 10))
 
     def _check_clients(self, card: TaskCard) -> None:
+        self._check_ranks(card)
+        _allow(
+            self.noisy_clients <= (self.clients or 1), "noisy_clients", self.noisy_clients, f"at most {self.clients}, all clients"
+        )
+
+    def _check_ranks(self, card: TaskCard) -> None:
         most = min(MOST_CLIENTS, card.train_samples)
         if self.clients is not None:
             self._set("clients", _whole("clients", self.clients, 1, most))

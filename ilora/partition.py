@@ -72,6 +72,19 @@ def fill_empty(shares: Shares) -> Shares:
     return shares
 
 
+def noisy_clients(clients: int, noisy: int, seed: int) -> tuple[int, ...]:
+    """Which clients hold random labels: `noisy` of all, ascending; with one more, the same ones and another."""
+    return tuple(sorted(numpy_generator(seed, "noisy clients").permutation(clients)[:noisy].tolist()))
+
+
+def with_random_labels(labels: np.ndarray, shares: Shares, noisy: tuple[int, ...], classes: int, seed: int) -> np.ndarray:
+    """(n,) the labels, those of the noisy clients' samples drawn anew from all classes alike."""
+    mixed = labels.copy()
+    for k in noisy:
+        mixed[shares[k]] = numpy_generator(seed, "noisy labels", k).integers(classes, size=len(shares[k]))
+    return mixed
+
+
 def class_counts(labels: np.ndarray, shares: Shares, classes: int) -> np.ndarray:
     """(K, classes): how many samples of each class every client holds."""
     return np.stack([np.bincount(labels[share], minlength=classes) for share in shares])

@@ -125,7 +125,7 @@ class RunFacts:
     clients: int
     ranks: Array  # (K,)
     samples: Array  # (K,)
-    class_counts: Array  # (K, classes)
+    class_counts: Array  # (K, classes), by the true labels
     classes: tuple[str, ...]
     layers: tuple[str, ...]  # adapted layers in model order
     shapes: tuple[tuple[int, int], ...]  # (d_out, d_in) of each
@@ -137,3 +137,4 @@ class RunFacts:
     adapter_parameters: Array  # (K,) trainable numbers of each client's adapters
     head_parameters: int
     styles: tuple[str, ...] = ()  # (K,) under attribute skew: the style in which each client sees its samples
+    noisy: tuple[int, ...] = ()  # clients that hold random labels

@@ -134,7 +134,20 @@ def drift(record: Round, layer: str) -> str:
 
 
 def holdings(facts: RunFacts) -> str:
-    """Who holds most and least, and how many classes the poorest client sees."""
+    """Who holds most and least, how many classes the poorest client sees, and whose labels are random."""
+    return _amounts(facts) + _noise(facts)
+
+
+def _noise(facts: RunFacts) -> str:
+    if not facts.noisy:
+        return ""
+    names = [str(k + 1) for k in facts.noisy]
+    if len(names) == 1:
+        return f" The labels of client {names[0]} are random."
+    return f" The labels of clients {', '.join(names[:-1])} and {names[-1]} are random."
+
+
+def _amounts(facts: RunFacts) -> str:
     seen = (np.asarray(facts.class_counts) > 0).sum(1)
     most, least, poorest = int(np.argmax(facts.samples)), int(np.argmin(facts.samples)), int(np.argmin(seen))
     if facts.clients == 1:

@@ -17,7 +17,7 @@ from ilora.engines import make_engine
 from ilora.evaluation import ClientScores, score_clients, score_in_styles, score_server
 from ilora.experiment import Experiment
 from ilora.ingredients import STAGES
-from ilora.partition import class_counts, partition
+from ilora.partition import class_counts, noisy_clients, partition, with_random_labels
 from ilora.plan import batch_plan, fresh_head, participants
 from ilora.randomness import numpy_generator
 from ilora.recording import LayerOutcome, layer_record, round_record, without_global_model
@@ -61,6 +61,12 @@ class Simulation:
         self.styles: tuple[str, ...] = ()
         if experiment.skew == "attribute":
             self._dress()
+        self.noisy = noisy_clients(len(self.ranks), experiment.noisy_clients, experiment.seed)
+        if self.noisy:
+            mixed = with_random_labels(
+                task.train.labels.numpy(), self.shares, self.noisy, len(task.card.classes), experiment.seed
+            )
+            self.train = replace(self.train, labels=torch.from_numpy(mixed).to(self.device))
         backbone = task.load_backbone()
         model = backbone.model.to(self.device)
         linears = find_linears(model, experiment.targets, backbone.head)
@@ -120,6 +126,7 @@ class Simulation:
             adapter_parameters=np.array(self.setting.ranks) * widths,
             head_parameters=sum(tensor.numel() for tensor in self.head.values()),
             styles=self.styles,
+            noisy=self.noisy,
         )
 
     def next_round(self, on_step: Callable[[float], None] | None = None) -> Round:

@@ -278,4 +278,5 @@ def facts_from_json(text: str) -> RunFacts:
     values["classes"], values["layers"] = tuple(values["classes"]), tuple(values["layers"])
     values["shapes"] = tuple((rows, columns) for rows, columns in values["shapes"])
     values["styles"] = tuple(values.get("styles", ()))
+    values["noisy"] = tuple(values.get("noisy", ()))
     return RunFacts(**values)

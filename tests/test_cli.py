@@ -61,6 +61,7 @@ WRONG = [
     ("alpha", "nan"),
     ("alpha", "inf"),
     ("shards", "0"),
+    ("noisy-clients", "9"),
     ("participation", "1.5"),
     ("rounds", "0"),
     ("rounds", "1.5"),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ilora.experiment import SKEWS
-from ilora.partition import class_counts, fill_empty, partition
+from ilora.partition import class_counts, fill_empty, noisy_clients, partition, with_random_labels
 
 LABELS = np.random.default_rng(0).integers(0, 10, 1437)
 some = settings(max_examples=120, deadline=None, derandomize=True)
@@ -85,6 +85,22 @@ def test_a_client_with_s_shards_sees_few_classes(shards):
     counts = class_counts(LABELS, partition(LABELS, 10, "shards", shards=shards), 10)
     assert (counts > 0).sum(1).max() <= 2 * shards
     assert counts.sum(1).max() - counts.sum(1).min() <= shards
+
+
+def test_a_noisy_client_holds_random_labels_and_nobody_else_does():
+    shares = partition(LABELS, 6, "label")
+    noisy = noisy_clients(6, 2, seed=1)
+    mixed = with_random_labels(LABELS, shares, noisy, 10, seed=1)
+    for k, share in enumerate(shares):
+        wrong = (mixed[share] != LABELS[share]).mean()
+        assert (0.75 < wrong < 1) if k in noisy else wrong == 0
+    np.testing.assert_array_equal(mixed, with_random_labels(LABELS, shares, noisy, 10, seed=1))
+
+
+def test_one_more_noisy_client_leaves_the_others_as_they_were():
+    for count in range(1, 8):
+        assert set(noisy_clients(8, count - 1, seed=3)) < set(noisy_clients(8, count, seed=3))
+        assert len(noisy_clients(8, count, seed=3)) == count
 
 
 def test_class_counts_count():

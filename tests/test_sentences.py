@@ -87,6 +87,8 @@ def test_one_client_alone_is_no_error():
     assert "only one movement" in sentences.drift(record, LAYER)
     assert "1 of 1 clients" in sentences.participation(record, make_facts((4,)))
     assert sentences.holdings(make_facts((4,))).startswith("One client holds all")
+    assert "random" not in sentences.holdings(make_facts())
+    assert sentences.holdings(replace(make_facts(), noisy=(1, 3))).endswith(" The labels of clients 2 and 4 are random.")
 
 
 def test_zero_updates_leave_no_nan_on_the_screen():

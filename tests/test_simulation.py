@@ -538,6 +538,18 @@ def test_the_facts_are_those_of_the_run():
     assert facts.head_parameters == HEAD
 
 
+def test_a_noisy_client_trains_on_its_random_labels_and_the_test_set_stays_true():
+    simulation = Simulation(toy_experiment(noisy_clients=1))
+    plain = Simulation(toy_experiment())
+    (noisy,) = simulation.facts.noisy
+    changed = simulation.train.labels != plain.train.labels
+    assert set(torch.nonzero(changed).flatten().tolist()) <= set(simulation.shares[noisy].tolist())
+    assert changed.any()
+    assert simulation.engine.data is simulation.train
+    assert torch.equal(simulation.test.labels, plain.test.labels)
+    np.testing.assert_array_equal(simulation.facts.class_counts, plain.facts.class_counts)
+
+
 # What a run gives back ----------------------------------------------------------------------------------------------------------
 
 

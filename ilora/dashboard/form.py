@@ -87,6 +87,7 @@ def fill(experiment: Experiment) -> None:
         "clients",
         "skew",
         "shards",
+        "noisy_clients",
         "participation",
         "rounds",
         "local_steps",
@@ -173,6 +174,8 @@ def _data(form: Form) -> None:
             )
         elif form.values["skew"] == "shards":
             _number(form, "shards", "Shards per client", 1, 100, help=explain("shards"))
+    with form.field("noisy_clients"):
+        _number(form, "noisy_clients", "Noisy clients", 0, MOST_CLIENTS, help=explain("noisy clients"))
 
 
 def _length(form: Form) -> None:

@@ -111,8 +111,8 @@ def test_a_mode_and_its_options_go_together(open_app, store):
 
 
 LINKED = Experiment(
-    method="flora", ranks=(2, 8), skew="shards", shards=3, participation=0.123, rounds=7, lr=0.01, seed=42, scaling="16/r",
-    local_steps=3, batch_size=8, optimizer="sgd", targets=("query", "mlp-in"),
+    method="flora", ranks=(2, 8), skew="shards", shards=3, noisy_clients=1, participation=0.123, rounds=7, lr=0.01, seed=42,
+    scaling="16/r", local_steps=3, batch_size=8, optimizer="sgd", targets=("query", "mlp-in"),
 )  # fmt: skip
 
 
