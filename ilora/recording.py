@@ -1,6 +1,7 @@
 """Writes the record of a round: turns what happened, in tensors, into the numbers and arrays of `records`."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import sqrt
 from typing import Any
 
@@ -28,15 +29,19 @@ class LayerOutcome:
     aggregate: Aggregate
     merged: Factors | None
 
+    @cached_property
+    def whole(self) -> tuple[Tensor, Tensor, Tensor]:
+        """U, S, V of all that the server's model differs from theta_0, what is merged included."""
+        held = self.aggregate.held()
+        return products.svd(held if self.merged is None else products.add(held, self.merged))
+
 
 def layer_record(layer: ServerLayer, outcome: LayerOutcome, p: Tensor, r_min: int) -> LayerRecord:
     """All diagnostics of one layer after one round."""
     aggregate = outcome.aggregate
     error = diagnostics.aggregation_error(aggregate, outcome.merged)
-    held, ideal = aggregate.held(), aggregate.ideal
-    if outcome.merged is not None:
-        held, ideal = products.add(held, outcome.merged), products.add(ideal, outcome.merged)
-    sigma, sigma_ideal = products.svd(held)[1], products.svd(ideal)[1]
+    ideal = aggregate.ideal if outcome.merged is None else products.add(aggregate.ideal, outcome.merged)
+    sigma, sigma_ideal = outcome.whole[1], products.svd(ideal)[1]
     moves = diagnostics.movements(outcome.start, outcome.trained, outcome.scales)
     D, drift_clients = diagnostics.drift(moves, p)
     return LayerRecord(
@@ -44,7 +49,7 @@ def layer_record(layer: ServerLayer, outcome: LayerOutcome, p: Tensor, r_min: in
         relative_error=relative(error.total, error.ideal),
         averaging_error=relative(error.averaging, error.ideal),
         truncation_error=relative(error.truncation, error.ideal),
-        update_norm=products.norm(held),
+        update_norm=float(torch.linalg.vector_norm(sigma)),
         ideal_norm=error.ideal,
         weight_norm=float(torch.linalg.matrix_norm(layer.weight)),
         drift=D,
@@ -204,11 +209,14 @@ def all_nan(records: list[LayerRecord], field: str) -> bool:
 
 
 def kept_factors(outcomes: dict[str, LayerOutcome]) -> dict[str, np.ndarray]:
-    """The factors that clients received and trained, and the server's new ones, of the first MOST_PAIRED clients."""
+    """The factors that the first MOST_PAIRED clients received and trained, the server's new ones, and its whole update."""
     kept = {}
     for name, outcome in outcomes.items():
         for stage, stack in (("start", outcome.start), ("trained", outcome.trained)):
             kept[f"{name}/{stage}/A"], kept[f"{name}/{stage}/B"] = stack.A[:MOST_PAIRED], stack.B[:MOST_PAIRED]
         server = outcome.aggregate.bank.truncate(outcome.start.A.shape[1])
         kept[f"{name}/server/A"], kept[f"{name}/server/B"] = server.A, server.B
+        U, S, V = outcome.whole
+        count = max(1, min(2 * len(server.A), int((1e-6 * S[0] < S).sum())))
+        kept[f"{name}/whole/A"], kept[f"{name}/whole/B"] = V[:, :count].T, U[:, :count] * S[:count]
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in kept.items()}

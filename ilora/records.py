@@ -85,7 +85,8 @@ class Round:
     layers: dict[str, LayerRecord] = field(default_factory=dict)
     factors: dict[str, Array] = field(default_factory=dict)
     # "<layer>/start/A" (C, R, d_in), "<layer>/start/B" (C, d_out, R), "<layer>/trained/A", "<layer>/trained/B" of the first
-    # MOST_PAIRED clients, "<layer>/server/A" (R, d_in), "<layer>/server/B" (d_out, R)
+    # MOST_PAIRED clients, "<layer>/server/A" (R, d_in), "<layer>/server/B" (d_out, R), and "<layer>/whole/A", "<layer>/whole/B":
+    # all that the server's model differs from theta_0, what is merged included, in its up to 2R strongest directions
     snapshot: dict[str, Array] = field(default_factory=dict)  # what the next round needs; simulate(resume_from=...) takes it
 
     def metrics(self) -> dict[str, float]:

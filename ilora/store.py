@@ -142,6 +142,13 @@ class Store(Database):
         except (TypeError, ValueError) as error:
             raise StoreError(f"{path} does not hold what a round consists of ({error}); start the run anew.") from None
 
+    def factors(self, run_id: str, index: int, layer: str) -> dict[str, np.ndarray]:
+        """What a finished round keeps of one layer's factors, by "<stage>/<A or B>"; StoreError as for `round`."""
+        start = f"factors/{layer}/"
+        way_out = "the run's other rounds are unharmed; to have this one again, start the run anew."
+        found = read_tensors(self.round_file(self.run(run_id).id, index), way_out, start)
+        return {name.removeprefix(start): array for name, array in found.items()}
+
     def facts(self, run_id: str) -> RunFacts | None:
         """What is fixed for the whole run: who holds what; None until a worker has begun it."""
         self.run(run_id)

@@ -32,15 +32,17 @@ def write_tensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_tensors(path: Path, way_out: str) -> dict[str, np.ndarray]:
-    """The arrays of `path` in the order in which they were given; StoreError, ending in `way_out`, for any other file."""
+def read_tensors(path: Path, way_out: str, under: str = "") -> dict[str, np.ndarray]:
+    """The arrays of `path` whose names start with `under`, in the order in which they were given.
+
+    StoreError, ending in `way_out`, for any other file.
+    """
     try:
         with safe_open(path, framework="np") as file:
             about = file.metadata() or {}
             if about.get("format") != FORMAT:
                 raise ValueError("another program wrote it")
-            tensors = file.get_tensors()
-            return {name: tensors[name] for name in json.loads(about["order"])}
+            return {name: file.get_tensor(name) for name in json.loads(about["order"]) if name.startswith(under)}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} is missing, truncated or foreign ({error}); {way_out}") from None
 

@@ -67,6 +67,8 @@ def test_two_rounds_of_records_are_the_dense_formulas_on_the_kept_factors(name):
             assert kept.effective_rank == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-2)
             assert kept.energy_share == pytest.approx((sigma[:1] ** 2).sum() / (sigma**2).sum(), abs=1e-4)
             np.testing.assert_allclose(kept.coverage, [1, p[:3].sum(), p[1] + p[2], p[1]], atol=1e-6)
+            whole = record.factors[f"{layer}/whole/B"] @ record.factors[f"{layer}/whole/A"]
+            np.testing.assert_allclose(whole, G, atol=1e-5 if len(sigma[sigma > 1e-6 * sigma[0]]) <= 8 else 2 * sigma[8])
             overlaps(kept, moves)
             broadcasts(simulation, kept, layer, G, name, s)
             total_error += length(G - ideal) ** 2

@@ -1,51 +1,10 @@
 """The catalogue of charts: each with its figure, its sentence, how to read it, its formula and the code that computed it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import pandas as pd
-import plotly.graph_objects as go
-
 from ilora import figures, sentences
-from ilora.figures import Trace
-from ilora.records import Round, RunFacts
-from ilora.store import Run
+from ilora.dashboard.view import Chart, View
 from ilora.tasks import TASKS
 
-
-@dataclass(frozen=True)
-class View:
-    """One run, looked at in one round, one layer and one side of its subspaces."""
-
-    run: Run
-    history: pd.DataFrame
-    record: Round
-    facts: RunFacts
-    layer: str
-    side: str = "columns"
-
-    @property
-    def at(self) -> int:
-        """The round that is looked at."""
-        return self.record.index
-
-    @property
-    def trace(self) -> Trace:
-        """The run as a line over its rounds."""
-        return Trace(self.run.name, self.run.experiment.method, self.history)
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart of one run, with all that a reader needs to trust it."""
-
-    title: str
-    figure: Callable[[View], go.Figure]
-    sentence: Callable[[View], str]
-    reading: str
-    formula: str = ""
-    sources: tuple[str, ...] = ()  # "module:name" of what computed it
-
+__all__ = ["BY_LAYER", "CHARTS", "SECTIONS", "Chart", "View"]
 
 EFFECTIVE_RANK = r"r_{\mathrm{eff}}=\exp\Big(-\sum_i\hat\sigma_i\log\hat\sigma_i\Big)"
 

@@ -7,6 +7,26 @@ from streamlit.navigation.page import StreamlitPage
 
 _ENTERED = "entered"
 ICON = Path(__file__).with_name("icon.svg")
+PLAYGROUND = "playground"
+MENU: dict[
+    str, dict[str, tuple[str, str, str]]
+] = {  # section -> file in pages/ -> title, icon, help; "" stands in the bar itself
+    "": {
+        "playground": ("Playground", "experiment", "What happens if? Choose clients, ranks and a method, press Run and watch."),
+        "compare": (
+            "Compare",
+            "compare_arrows",
+            "Two to six methods on the same clients, batches and seed, or runs of your choice.",
+        ),
+        "runs": ("Runs", "history", "Everything that was ever run: reopen, compare, rename, export, delete."),
+    },
+    "Look inside": {
+        "subspaces": ("Subspaces", "rotate_90_degrees_ccw", "Do the clients pull in the same directions?"),
+    },
+    "Look up": {
+        "methods": ("Methods", "menu_book", "What each method does, where it comes from, and its code."),
+    },
+}
 
 
 def navigation() -> StreamlitPage:
@@ -14,33 +34,13 @@ def navigation() -> StreamlitPage:
     st.session_state[_ENTERED] = True
     st.set_page_config(page_title="ILoRA Lab", page_icon=str(ICON), layout="wide")
     return st.navigation(
-        [
-            st.Page(
-                "pages/playground.py",
-                title="Playground",
-                icon=":material/experiment:",
-                default=True,
-                help="What happens if? Choose clients, ranks and a method, press Run and watch.",
-            ),
-            st.Page(
-                "pages/compare.py",
-                title="Compare",
-                icon=":material/compare_arrows:",
-                help="Two to six methods on the same clients, batches and seed, or runs of your choice.",
-            ),
-            st.Page(
-                "pages/runs.py",
-                title="Runs",
-                icon=":material/history:",
-                help="Everything that was ever run: reopen, compare, rename, export, delete.",
-            ),
-            st.Page(
-                "pages/methods.py",
-                title="Methods",
-                icon=":material/menu_book:",
-                help="What each method does, where it comes from, and its code.",
-            ),
-        ],
+        {
+            section: [
+                st.Page(f"pages/{file}.py", title=name, icon=f":material/{icon}:", help=about, default=file == PLAYGROUND)
+                for file, (name, icon, about) in pages.items()
+            ]
+            for section, pages in MENU.items()
+        },
         position="top",
     )
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from torch.nn import functional
 
 from ilora.stacked import Parameters
 from ilora.training import LocalWork
@@ -11,6 +12,23 @@ from ilora.turn import Setting, Turn
 
 def none(turn: Turn) -> None:
     """Clients follow their own gradient."""
+
+
+def steering(gradient: Parameters, correction: Parameters) -> Parameters:
+    """What a correction v_k does to each client's gradient g_k, as columns (C,) of the round's record.
+
+    ||g_k||, ||v_k||, cos(g_k, v_k), and the cosine to the clients' mean gradient g before and after the correction:
+    cos(g_k, g) and cos(g_k + v_k, g).
+    """
+    g, v = (torch.cat([stack[name].flatten(1) for name in gradient], 1) for stack in (gradient, correction))
+    mean = g.mean(0, keepdim=True)
+    return {
+        "gradient_norm": g.norm(dim=1),
+        "correction_norm": v.norm(dim=1),
+        "cosine_to_correction": functional.cosine_similarity(g, v),
+        "cosine_to_mean": functional.cosine_similarity(g, mean),
+        "corrected_cosine_to_mean": functional.cosine_similarity(g + v, mean),
+    }
 
 
 class ControlVariates:
@@ -29,12 +47,14 @@ class ControlVariates:
     def __call__(self, turn: Turn) -> Parameters:
         """This round's corrections; c and the clients' c_k move on for the next round."""
         correction, owned, ids = {}, turn.spread(turn.owned, turn.owned), torch.tensor(turn.ids)
-        for name, g in turn.gradient(self.control_scale).items():
+        gradient = turn.gradient(self.control_scale)
+        for name, g in gradient.items():
             c = self.state.setdefault(f"c/{name}", g.new_zeros(g.shape[1:]))
             c_k = self.state.setdefault(f"c_k/{name}", g.new_zeros(self.clients, *g.shape[1:]))
             correction[name] = c * owned[name] - c_k[ids]
             c += (g - c_k[ids]).sum(0) / self.clients
             c_k[ids] = g
+        turn.columns |= steering(gradient, correction)
         return correction
 
 
@@ -53,10 +73,14 @@ class Scaffold:
 
     def __call__(self, turn: Turn) -> Parameters:
         """This round's corrections c - c_k, cut to what each client has."""
-        owned, ids = turn.spread(turn.owned, turn.owned), torch.tensor(turn.ids)
         for name, tensor in turn.start.items():
             self.state.setdefault(f"c/{name}", tensor.new_zeros(tensor.shape[1:]))
             self.state.setdefault(f"c_k/{name}", tensor.new_zeros(self.clients, *tensor.shape[1:]))
+        return self.correction(turn)
+
+    def correction(self, turn: Turn) -> Parameters:
+        """trunc(c) - c_k."""
+        owned, ids = turn.spread(turn.owned, turn.owned), torch.tensor(turn.ids)
         return {name: self.state[f"c/{name}"] * owned[name] - self.state[f"c_k/{name}"][ids] for name in turn.start}
 
     def prepare(self, turn: Turn, work: LocalWork) -> LocalWork:
@@ -65,8 +89,10 @@ class Scaffold:
 
     def end(self, turn: Turn) -> None:
         """c_k <- mean gradient, c <- c + 1/N sum_k (change of c_k)."""
-        ids = torch.tensor(turn.ids)
-        for name, new in turn.trained.gradients.items() if turn.trained else ():
+        ids, gradients = torch.tensor(turn.ids), turn.trained.gradients if turn.trained else {}
+        if gradients:
+            turn.columns |= steering(gradients, self.correction(turn))
+        for name, new in gradients.items():
             c, c_k = self.state[f"c/{name}"], self.state[f"c_k/{name}"]
             c += (new - c_k[ids]).sum(0) / self.clients
             c_k[ids] = new

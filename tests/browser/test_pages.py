@@ -17,6 +17,7 @@ TITLES = {
     "": "What happens if …?",
     "compare": "Which method does better?",
     "runs": "Everything that was run",
+    "subspaces": "Do the clients pull in the same directions?",
     "methods": "What does each method do?",
 }
 CHART = ".ilora-chart.js-plotly-plot"

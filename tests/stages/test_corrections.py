@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ilora.scaling import Scaling
-from ilora.stages.corrections import ControlVariates, none
+from ilora.stages.corrections import ControlVariates, none, steering
 from ilora.turn import Setting
 
 RANKS = [2, 4, 1, 3]
@@ -58,6 +58,7 @@ class FakeTurn:
 
     def __init__(self, ids: list[int], gradient: dict[str, torch.Tensor]) -> None:
         self.ids, self._gradient = ids, gradient
+        self.columns: dict[str, torch.Tensor] = {}
         self.asked: list[str] = []
         self.owned = None
 
@@ -125,3 +126,14 @@ def test_no_correction_asks_for_no_gradient_and_sends_nothing():
     assert turn.asked == []
     assert not hasattr(none, "extra_floats")
     assert ControlVariates.extra_floats == 1
+
+
+def test_the_record_says_how_a_correction_turns_each_gradient():
+    g = {"A": torch.tensor([[[3.0, 0.0]], [[0.0, 4.0]]]), "head": torch.zeros(2, 1)}
+    v = {"A": torch.tensor([[[0.0, 0.0]], [[3.0, 0.0]]]), "head": torch.zeros(2, 1)}
+    said = {name: column.tolist() for name, column in steering(g, v).items()}
+    assert said["gradient_norm"] == pytest.approx([3, 4])
+    assert said["correction_norm"] == pytest.approx([0, 3])
+    assert said["cosine_to_correction"] == pytest.approx([0, 0])
+    assert said["cosine_to_mean"] == pytest.approx([0.6, 0.8])  # the mean is (1.5, 2)
+    assert said["corrected_cosine_to_mean"] == pytest.approx([0.6, (3 * 1.5 + 4 * 2) / (5 * 2.5)])

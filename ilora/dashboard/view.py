@@ -1,0 +1,51 @@
+"""View and Chart: what is looked at, and a picture of it with all that a reader needs to trust it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from ilora.dashboard import lab
+from ilora.figures import Trace
+from ilora.records import Array, Round, RunFacts
+from ilora.store import Run
+
+
+@dataclass(frozen=True)
+class View:
+    """One run, looked at in one round, one layer and one side of its subspaces."""
+
+    run: Run
+    history: pd.DataFrame
+    record: Round
+    facts: RunFacts
+    layer: str
+    side: str = "columns"
+
+    @property
+    def at(self) -> int:
+        """The round that is looked at."""
+        return self.record.index
+
+    @property
+    def factors(self) -> dict[str, Array]:
+        """The layer's factors in that round, by "<stage>/<A or B>"; empty where none are kept."""
+        return lab.factors(self.run, self.at, self.layer)
+
+    @property
+    def trace(self) -> Trace:
+        """The run as a line over its rounds."""
+        return Trace(self.run.name, self.run.experiment.method, self.history)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of one run, with all that a reader needs to trust it."""
+
+    title: str
+    figure: Callable[[View], go.Figure]
+    sentence: Callable[[View], str]
+    reading: str
+    formula: str = ""
+    sources: tuple[str, ...] = ()  # "module:name" of what computed it
