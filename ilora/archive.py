@@ -10,14 +10,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from ilora.experiment import Experiment
-from ilora.records import MOST_PAIRED, Round, RunFacts
+from ilora.records import MOST_PAIRED, SCORE, Round, RunFacts
 from ilora.store import Store, StoreError, facts_from_json
 from ilora.tensorfiles import read_tensors
 
@@ -148,8 +148,10 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_metrics(metrics: Any, index: int) -> None:
-    names = {f.name for f in fields(Round) if f.type in (int, float)}
-    if not isinstance(metrics, dict) or set(metrics) != names:
+    scalars = [f for f in fields(Round) if f.type in (int, float)]
+    needed = {f.name for f in scalars if f.default is MISSING}
+    plain = {name for name in metrics if not name.startswith(SCORE)} if isinstance(metrics, dict) else set()
+    if not needed <= plain <= {f.name for f in scalars}:
         raise ValueError(f"the metrics of round {index} are not those of a round")
     for name, value in metrics.items():
         if isinstance(value, bool) or not isinstance(value, int if name in COUNTED else int | float):

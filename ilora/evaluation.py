@@ -1,14 +1,16 @@
-"""How good the server's model is, and each client's after its local training."""
+"""How good the server's model is, and each client's after its local training, by the task's own scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ilora.losses import sample_losses
+from ilora.metrics import METRICS
 from ilora.stacked import Base, Parameters, slice_clients
 from ilora.tasks.base import Data
+from ilora.tasks.catalogue import TaskCard
 
 if TYPE_CHECKING:
     from ilora.engines import Engine
@@ -16,10 +18,18 @@ if TYPE_CHECKING:
 MOST_CLIENT_ROWS = 8_000  # clients x test samples that are evaluated in a round; with many clients each sees fewer samples
 
 
-class ClientScores(NamedTuple):
-    """Per client (K,): accuracy and loss on the test set, and on what it would meet itself.
+class ServerScores(NamedTuple):
+    """The main score and the loss on the test set, and all scores by name."""
 
-    The last is accuracy with the test set re-weighted to its own class shares, or, under attribute skew, in its own style.
+    accuracy: float
+    loss: float
+    scores: dict[str, float]
+
+
+class ClientScores(NamedTuple):
+    """Per client (K,): main score and loss on the test set, and on what it would meet itself.
+
+    The last is the score with the test set re-weighted to its own labels, or, under attribute skew, in its own style.
     """
 
     accuracy: Tensor
@@ -27,43 +37,64 @@ class ClientScores(NamedTuple):
     personal_accuracy: Tensor
 
 
-def score_server(engine: "Engine", parameters: Parameters, base: Base, test: Data) -> tuple[float, float]:
-    """Accuracy (0..1) and mean cross-entropy of one model on the test set."""
+def answers_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """(..., C) -> (...): the class with the largest logit, or the one output where labels are numbers."""
+    return logits.squeeze(-1) if labels.is_floating_point() else logits.argmax(-1)
+
+
+def score(metric: str, answers: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
+    """One score of answers (n,) against labels (n,), each sample counting as its weight."""
+    return METRICS[metric](answers.cpu().numpy(), labels.cpu().numpy(), None if weights is None else weights.cpu().numpy())
+
+
+def score_server(
+    engine: "Engine", parameters: Parameters, base: Base, card: TaskCard, test: Data, more_tests: Mapping[str, Data]
+) -> ServerScores:
+    """All scores of one model: those of the card on the test set, its main one on each further test set."""
     logits = engine.logits(parameters, base, test)[0]
-    loss = torch.nn.functional.cross_entropy(logits, test.labels)
-    return float((logits.argmax(1) == test.labels).float().mean()), float(loss)
+    found = {name: score(name, answers_of(logits, test.labels), test.labels) for name in card.metrics}
+    for name, data in more_tests.items():
+        answers = answers_of(engine.logits(parameters, base, data)[0], data.labels)
+        found[f"{card.metric} {name}"] = score(card.metric, answers, data.labels)
+    return ServerScores(found[card.metric], float(sample_losses(logits, test.labels).mean()), found)
 
 
-def score_clients(engine: "Engine", parameters: Parameters, base: Base, test: Data, class_counts: Tensor) -> ClientScores:
-    """Score every client's trained model on the first test samples, MOST_CLIENT_ROWS over all clients; counts (K, classes)."""
-    some = first_samples(test, len(class_counts))
+def score_clients(
+    engine: "Engine", parameters: Parameters, base: Base, metric: str, test: Data, groups: Tensor, holdings: Tensor
+) -> ClientScores:
+    """Score every client's trained model on the first test samples, MOST_CLIENT_ROWS over all clients.
+
+    groups (n,): the class, or bin of the label, of every test sample; holdings (K, groups): what each client has of them.
+    """
+    some = first_samples(test, len(holdings))
     logits = engine.logits(parameters, base, some)
-    right = (logits.argmax(2) == some.labels).float()
-    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), some.labels.repeat(len(logits)), reduction="none")
-    return ClientScores(right.mean(1), losses.view(right.shape).mean(1), reweighted(right, some.labels, class_counts))
+    answers = answers_of(logits, some.labels)
+    losses = sample_losses(logits, some.labels.expand(len(logits), -1))
+    weights = own_mixture(groups[: len(some)], holdings)
+    common = [score(metric, mine, some.labels) for mine in answers]
+    own = [score(metric, mine, some.labels, weight) for mine, weight in zip(answers, weights, strict=True)]
+    return ClientScores(losses.new_tensor(common), losses.mean(1), losses.new_tensor(own))
 
 
 def score_in_styles(
-    engine: "Engine", parameters: Parameters, base: Base, tests: Mapping[str, Data], worn: Sequence[str]
+    engine: "Engine", parameters: Parameters, base: Base, metric: str, tests: Mapping[str, Data], worn: Sequence[str]
 ) -> Tensor:
-    """(K,) accuracy of every client's model on the first test samples in the style `worn` by the client; tests by style."""
-    accuracy = torch.zeros(len(worn), device=base.scales.device)
+    """(K,) main score of every client's model on the first test samples in the style `worn` by the client; tests by style."""
+    found = torch.zeros(len(worn), device=base.scales.device)
     for style, test in tests.items():
         group, some = [k for k, own in enumerate(worn) if own == style], first_samples(test, len(worn))
-        logits = engine.logits(slice_clients(parameters, group), base[group], some)
-        accuracy[group] = (logits.argmax(2) == some.labels).float().mean(1)
-    return accuracy
+        answers = answers_of(engine.logits(slice_clients(parameters, group), base[group], some), some.labels)
+        found[group] = found.new_tensor([score(metric, mine, some.labels) for mine in answers])
+    return found
 
 
 def first_samples(test: Data, clients: int) -> Data:
     """As many of the first test samples as each of so many clients is evaluated on."""
-    count = min(len(test), max(40, MOST_CLIENT_ROWS // clients))
-    return replace(test, inputs={name: tensor[:count] for name, tensor in test.inputs.items()}, labels=test.labels[:count])
+    return test[: min(len(test), max(40, MOST_CLIENT_ROWS // clients))]
 
 
-def reweighted(right: Tensor, labels: Tensor, class_counts: Tensor) -> Tensor:
-    """(K,) accuracy where class c counts as in the client's own data; right (K, n), labels (n,), class_counts (K, classes)."""
-    member = torch.nn.functional.one_hot(labels, class_counts.shape[1]).float()
-    per_class = (right @ member) / member.sum(0).clamp_min(1)
-    weight = class_counts.float() * (member.sum(0) > 0)
-    return (per_class * weight).sum(1) / weight.sum(1).clamp_min(1)
+def own_mixture(groups: Tensor, holdings: Tensor) -> Tensor:
+    """(K, n) weights under which a test set (n,) has each client's own share of every group; all 1 where it has none of them."""
+    member = torch.nn.functional.one_hot(groups, holdings.shape[1]).float()
+    weights = (holdings.float() / member.sum(0).clamp_min(1)) @ member.T
+    return torch.where(weights.sum(1, keepdim=True) > 0, weights, torch.ones_like(weights))

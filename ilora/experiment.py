@@ -1,6 +1,7 @@
 """Experiment: everything a user can choose, checked when it is made, and the same in Python, JSON and a URL."""
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -9,8 +10,11 @@ from typing import Any, get_args
 from ilora.methods import Recipe, resolve
 from ilora.scaling import Scaling, shown
 from ilora.tasks import TASKS, TaskCard
+from ilora.tasks.catalogue import PLAIN_NAMES, TARGETS
 
 MOST_CLIENTS = 1_000
+MOST_RANK = 1_024  # of a backbone whose layers are not known before it is loaded
+MOST_TEXT = 1_000
 
 RANK_PROFILES: dict[str, tuple[str, tuple[int, ...]]] = {
     "spread": ("2, 4, 8 and 16 in turn", (2, 4, 8, 16)),
@@ -79,7 +83,8 @@ class Experiment:
     lr: float = 2e-3
     scaling: float | str | None = None  # None: the method's own, 1 for most
     backbone: str = ""  # empty: the task's own
-    targets: Sequence[str] = ()  # empty: the task's own, query and value
+    data: str = ""  # the folder of files that do not come with the program; empty: data/cache, filled by one download
+    targets: Sequence[str] = ()  # empty: the backbone's own, query and value for most
     seed: int = 0
     device: str = "auto"
     precision: str = "float32"
@@ -89,16 +94,21 @@ class Experiment:
     def __post_init__(self) -> None:
         _choice("task", self.task, TASKS)
         card = TASKS[self.task]
+        _text("backbone", self.backbone)
+        _text("data", self.data)
         self._set("backbone", self.backbone or card.backbone)
-        self._set("targets", tuple(_listed("targets", self.targets)) or card.targets)
+        _allow(card.fits(self.backbone), "backbone", self.backbone, _backbones(card))
+        backbone = card.backbones.get(self.backbone)
+        self._set("targets", tuple(_listed("targets", self.targets)) or (backbone.targets if backbone else TARGETS))
         self._set("options", _options(self.options))
-        _choice("backbone", self.backbone, card.backbones)
         for target in self.targets:
-            _choice("targets", target, card.linears)
+            _target(target) if backbone is None else _choice("targets", target, backbone.linears)
         self._check_numbers()
         self._check_clients(card)
         for name, allowed in _CHOICES.items():
             _choice(name, getattr(self, name), allowed)
+        if card.regression:
+            _allow(self.noisy_clients == 0, "noisy_clients", self.noisy_clients, f"0; task {self.task} has no classes to mix up")
         if self.skew == "attribute" and not card.styles:
             _allow(
                 False, "skew", self.skew, f"iid, label, shards, quantity; task {self.task} has no styles to tell clients apart"
@@ -125,7 +135,8 @@ class Experiment:
         most = min(MOST_CLIENTS, card.train_samples)
         if self.clients is not None:
             self._set("clients", _whole("clients", self.clients, 1, most))
-        greatest = card.smallest_dimension(self.targets)
+        backbone = card.backbones.get(self.backbone)
+        greatest = backbone.smallest_dimension(self.targets) if backbone else MOST_RANK  # else seen when it is loaded
         if isinstance(self.ranks, str):
             _allow(self.ranks in RANK_PROFILES, "ranks", self.ranks, f"a list of ranks, or one of {', '.join(RANK_PROFILES)}")
             self._set("clients", self.clients or 8)
@@ -210,6 +221,20 @@ def _allow(condition: bool, name: str, value: Any, allowed: str) -> None:
 
 def _choice(name: str, value: Any, allowed: Collection[str]) -> None:
     _allow(isinstance(value, str) and value in allowed, name, value, ", ".join(allowed))
+
+
+def _text(name: str, value: Any) -> None:
+    _allow(isinstance(value, str) and len(value) <= MOST_TEXT and value.isprintable(), name, value, "a text of one line")
+
+
+def _target(value: Any) -> None:
+    good = isinstance(value, str) and re.fullmatch(r"[\w.-]{1,100}", value) is not None
+    _allow(good, "targets", value, f"{', '.join(PLAIN_NAMES)}, or how names of linears in the model end")
+
+
+def _backbones(card: TaskCard) -> str:
+    kind = f", or any transformers model for {card.kind}s by its name or folder" if card.any_backbone else ""
+    return ", ".join(card.backbones) + kind
 
 
 def _number(name: str, value: Any, least: float, greatest: float) -> float:

@@ -3,17 +3,20 @@
 No client is ever empty: while one is, it takes one sample from the client that holds most.
 """
 
+import itertools
+
 import numpy as np
 
 from ilora.randomness import numpy_generator
 
 Shares = list[np.ndarray]  # sample indices, one array per client
+LABEL_BINS = 5  # of a regression's labels: its stand-ins for classes
 
 
 def partition(labels: np.ndarray, clients: int, skew: str, *, alpha: float = 0.3, shards: int = 2, seed: int = 0) -> Shares:
     """Spread samples over clients: K arrays of indices, disjoint, together all samples, none empty.
 
-    labels (n,); skew: "iid", "label", "shards", "quantity", or "attribute": as iid, what
+    labels (n,), classes or bins (`label_groups`); skew: "iid", "label", "shards", "quantity", or "attribute": as iid, what
     differs are the samples themselves (`attributes`). ValueError for more clients than samples.
     """
     if clients > len(labels):
@@ -30,6 +33,27 @@ def partition(labels: np.ndarray, clients: int, skew: str, *, alpha: float = 0.3
     else:
         raise ValueError(f"skew is {skew!r}; allowed are iid, label, shards, quantity, attribute.")
     return [np.sort(share) for share in fill_empty(shares)]
+
+
+def label_groups(labels: np.ndarray, borders: np.ndarray | None = None) -> np.ndarray:
+    """(n,) what label skew sorts by: the class itself, or, for labels that are numbers, which of LABEL_BINS quantile bins.
+
+    borders: those of other labels (`label_borders`), so that test samples fall into the bins of the training samples.
+    """
+    if not np.issubdtype(labels.dtype, np.floating):
+        return labels
+    return np.searchsorted(label_borders(labels) if borders is None else borders, labels, side="right")
+
+
+def label_borders(labels: np.ndarray) -> np.ndarray:
+    """The LABEL_BINS - 1 borders between bins that hold about equally many of these numbers."""
+    return np.quantile(labels, np.arange(1, LABEL_BINS) / LABEL_BINS)
+
+
+def bin_names(labels: np.ndarray) -> tuple[str, ...]:
+    """The bins of labels that are numbers, as the screen names them."""
+    ends = [labels.min(), *label_borders(labels), labels.max()]
+    return tuple(f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(ends))
 
 
 def iid(labels: np.ndarray, clients: int, random: np.random.Generator) -> Shares:

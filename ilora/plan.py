@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ilora.randomness import numpy_generator, torch_generator
+from ilora.tasks.base import AUGMENT_DRAWS
 
 
 def participants(clients: int, participation: float, seed: int, index: int) -> list[int]:
@@ -31,6 +32,11 @@ def batch_plan(share: np.ndarray, steps: int, batch: int, random: np.random.Gene
     passes = ceil(steps * batch / len(share))
     stream = np.concatenate([random.permutation(share) for _ in range(passes)] or [share[:0]])
     return stream[: steps * batch].reshape(steps, batch)
+
+
+def augment_draws(steps: int, batch: int, seed: int, index: int, client: int) -> Tensor:
+    """(T, b, AUGMENT_DRAWS) uniform draws of one client in one round: how each of its samples is augmented."""
+    return torch.rand(steps, batch, AUGMENT_DRAWS, generator=torch_generator(seed, "augment", index, client))
 
 
 def gradient_weights(samples: int, batch: int, scale: str) -> Tensor:

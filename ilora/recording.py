@@ -12,7 +12,7 @@ from torch import Tensor
 from ilora import diagnostics, products
 from ilora.adapters import Factors, Stack
 from ilora.aggregation import Aggregate, relative
-from ilora.evaluation import ClientScores
+from ilora.evaluation import ClientScores, ServerScores
 from ilora.records import MOST_PAIRED, LayerRecord, Round
 from ilora.server import ServerLayer
 from ilora.traffic import Traffic
@@ -141,7 +141,7 @@ def round_record(
     *,
     turn: Turn,
     p: Tensor,
-    server_scores: tuple[float, float],
+    server_scores: ServerScores,
     scores: ClientScores,
     correction_ratio: Tensor,
     moved_without_learning: float,
@@ -179,8 +179,8 @@ def round_record(
 
     return Round(
         index=turn.index,
-        accuracy=server_scores[0],
-        loss=server_scores[1],
+        accuracy=server_scores.accuracy,
+        loss=server_scores.loss,
         train_loss=float((p.cpu() * train_loss.cpu()).sum()),
         aggregation_error=relative(sqrt(sum(record.aggregation_error**2 for record in records)), length),
         averaging_error=error("averaging_error"),
@@ -196,6 +196,7 @@ def round_record(
         **sent._asdict(),
         seconds=seconds,
         forwards=turn.forwards,
+        scores=server_scores.scores,
         clients={name: np.asarray(column.cpu() if isinstance(column, Tensor) else column) for name, column in columns.items()},
         layers=layers,
         factors=kept_factors(outcomes),

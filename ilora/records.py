@@ -12,6 +12,7 @@ import numpy as np
 MOST_PAIRED = 64  # clients between which alignment and cosine are computed pair by pair
 
 Array = np.ndarray
+SCORE = "score "  # before a score's name among the metrics of a round
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Round:
     """One finished round. Layers are keyed by module name in model order; `clients` maps a column to one value per client."""
 
     index: int  # 1 is the first round
-    accuracy: float  # of the server's model on the test set, 0..1
+    accuracy: float  # main score of the server's model on the test set: accuracy in 0..1 unless the task's card says otherwise
     loss: float
     train_loss: float  # mean over clients of their mean loss during local training, weighted by p_k
     aggregation_error: float  # relative, all layers together
@@ -78,6 +79,7 @@ class Round:
     bytes_down: int
     seconds: float
     forwards: int = 0  # samples that went through a client's model: training, gradients and probes; evaluation left out
+    scores: dict[str, float] = field(default_factory=dict)  # all of the task's scores by name, the main one among them
     clients: dict[str, Array] = field(default_factory=dict)
     # id · rank · samples · weight (p_k) · accuracy, loss (its trained model on the test set) · personal_accuracy (same, test set
     # re-weighted to the client's own class shares; under attribute skew in its own style) · train_loss · correction_ratio
@@ -90,8 +92,9 @@ class Round:
     snapshot: dict[str, Array] = field(default_factory=dict)  # what the next round needs; simulate(resume_from=...) takes it
 
     def metrics(self) -> dict[str, float]:
-        """The scalars of the round by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.type in (int, float)}
+        """The scalars of the round by name; its scores as "score <name>"."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.type in (int, float)}
+        return plain | {f"{SCORE}{name}": value for name, value in self.scores.items()}
 
     def arrays(self) -> dict[str, Array]:
         """Everything but scalars and the snapshot, flat: clients/<column>, layers/<layer>/<field>, factors/<...>."""
@@ -116,7 +119,9 @@ class Round:
                 layer, _, column = rest.rpartition("/")
                 layers.setdefault(layer, {})[column] = array if array.ndim else array.item()
         records = {layer: LayerRecord(**columns) for layer, columns in layers.items()}
-        return cls(**metrics, clients=clients, layers=records, factors=factors)
+        plain = {name: value for name, value in metrics.items() if not name.startswith(SCORE)}
+        scores = {name.removeprefix(SCORE): value for name, value in metrics.items() if name.startswith(SCORE)}
+        return cls(**plain, scores=scores, clients=clients, layers=records, factors=factors)
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class RunFacts:
     ranks: Array  # (K,)
     samples: Array  # (K,)
     class_counts: Array  # (K, classes), by the true labels
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # of a regression: the bins of its labels
     layers: tuple[str, ...]  # adapted layers in model order
     shapes: tuple[tuple[int, int], ...]  # (d_out, d_in) of each
     device: str

@@ -14,11 +14,19 @@ from ilora import attributes, products, traffic
 from ilora.adapters import Stack
 from ilora.aggregation import Aggregate, Upload, weighted_update
 from ilora.engines import make_engine
-from ilora.evaluation import ClientScores, score_clients, score_in_styles, score_server
+from ilora.evaluation import ClientScores, ServerScores, score_clients, score_in_styles, score_server
 from ilora.experiment import Experiment
 from ilora.ingredients import STAGES
-from ilora.partition import class_counts, noisy_clients, partition, with_random_labels
-from ilora.plan import batch_plan, fresh_head, participants
+from ilora.partition import (
+    bin_names,
+    class_counts,
+    label_borders,
+    label_groups,
+    noisy_clients,
+    partition,
+    with_random_labels,
+)
+from ilora.plan import augment_draws, batch_plan, fresh_head, participants
 from ilora.randomness import numpy_generator
 from ilora.recording import LayerOutcome, layer_record, round_record, without_global_model
 from ilora.records import LayerRecord, Round, RunFacts
@@ -47,11 +55,13 @@ class Simulation:
         self.rank = max(self.ranks)
         self.index = 0
         self.moved_without_learning = 0.0
-        task = load_task(experiment.task)
+        task = load_task(experiment.task, experiment.backbone, experiment.data)
         self.task = task
         self.train, self.test = task.train.to(self.device), task.test.to(self.device)
+        self.more_tests = {name: data.to(self.device) for name, data in task.more_tests.items()}
+        self.groups = label_groups(task.train.labels.numpy())
         self.shares = partition(
-            task.train.labels.numpy(),
+            self.groups,
             len(self.ranks),
             experiment.skew,
             alpha=experiment.alpha,
@@ -108,13 +118,13 @@ class Simulation:
     @cached_property
     def facts(self) -> RunFacts:
         """What is fixed for the run: who holds what, and on what it runs."""
-        labels, classes = self.task.train.labels.numpy(), self.task.card.classes
+        classes = self.task.card.classes or bin_names(self.task.train.labels.numpy())
         widths = sum(sum(layer.weight.shape) for layer in self.layers.values())
         return RunFacts(
             clients=len(self.ranks),
             ranks=np.array(self.setting.ranks),
             samples=np.array([len(share) for share in self.shares]),
-            class_counts=class_counts(labels, self.shares, len(classes)),
+            class_counts=class_counts(self.groups, self.shares, len(classes)),
             classes=classes,
             layers=tuple(self.layers),
             shapes=tuple((layer.weight.shape[0], layer.weight.shape[1]) for layer in self.layers.values()),
@@ -204,6 +214,7 @@ class Simulation:
             start=turn.start,
             base=turn.base,
             batches=torch.from_numpy(np.stack(batches)).to(self.device),
+            draws=self._draws(turn),
             optimizer=e.optimizer,
             lr=e.lr,
             objective=objective,
@@ -215,6 +226,14 @@ class Simulation:
             if hasattr(ingredient, "prepare"):
                 work = ingredient.prepare(turn, work)
         return work
+
+    def _draws(self, turn: Turn) -> Tensor | None:
+        """What each client's samples bring to their augmentation in this round; None for data that are not augmented."""
+        e = self.experiment
+        if self.train.augment is None:
+            return None
+        own = [augment_draws(e.local_steps, e.batch_size, e.seed, turn.index, k) for k in turn.ids]
+        return torch.stack(own).to(self.device)
 
     def _aggregate(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> LayerOutcome:
         """One layer's way from the uploads to what the server will hold."""
@@ -272,20 +291,28 @@ class Simulation:
         record = layer_record(self.layers[name], outcome, p, min(self.setting.ranks))
         return without_global_model(record) if self.recipe.personalised else record
 
-    def _score_server(self, scores: ClientScores, p: Tensor) -> tuple[float, float]:
-        """Accuracy and loss of the server's model; where there is no global model, the weighted mean of the clients' own."""
+    def _score_server(self, scores: ClientScores, p: Tensor) -> ServerScores:
+        """Scores of the server's model; where there is no global model, the weighted mean of the clients' own."""
+        card = self.task.card
         if self.recipe.personalised:
-            return float(p.to(scores.accuracy) @ scores.accuracy), float(p.to(scores.loss) @ scores.loss)
-        return score_server(self.engine, *self.server(), self.test)
+            accuracy, loss = (float(p.to(own) @ own) for own in (scores.accuracy, scores.loss))
+            return ServerScores(accuracy, loss, {card.metric: accuracy})
+        return score_server(self.engine, *self.server(), card, self.test, self.more_tests)
 
     def _score(self, turn: Turn) -> ClientScores:
-        counts = torch.from_numpy(self.facts.class_counts[turn.ids]).to(self.device)
-        scores = score_clients(self.engine, turn.result, turn.base, self.test, counts)
+        metric, holdings = self.task.card.metric, torch.from_numpy(self.facts.class_counts[turn.ids]).to(self.device)
+        scores = score_clients(self.engine, turn.result, turn.base, metric, self.test, self.test_groups, holdings)
         if not self.styles:
             return scores
         worn = [self.styles[k] for k in turn.ids]
         tests = {style: attributes.in_style(self.plain_test, self.task.styles[style]) for style in dict.fromkeys(worn)}
-        return scores._replace(personal_accuracy=score_in_styles(self.engine, turn.result, turn.base, tests, worn))
+        return scores._replace(personal_accuracy=score_in_styles(self.engine, turn.result, turn.base, metric, tests, worn))
+
+    @cached_property
+    def test_groups(self) -> Tensor:
+        """(n,) the class of every test sample, or the bin of its label."""
+        borders = label_borders(self.task.train.labels.numpy()) if self.task.card.regression else None
+        return torch.from_numpy(label_groups(self.task.test.labels.numpy(), borders)).to(self.device)
 
     def _traffic(self, turn: Turn, outcomes: dict[str, LayerOutcome]) -> Traffic:
         return traffic.count(

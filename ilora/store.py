@@ -22,7 +22,7 @@ import numpy as np
 from ilora.database import Database, StoreError
 from ilora.experiment import Experiment
 from ilora.methods import METHODS
-from ilora.records import Round, RunFacts
+from ilora.records import SCORE, Round, RunFacts
 from ilora.tensorfiles import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -126,7 +126,9 @@ class Store(Database):
 
         rows = self.read("SELECT metrics FROM rounds WHERE run = ? ORDER BY number", (self.run(run_id).id,))
         names = [name for name, kind in Round.__annotations__.items() if kind in (int, float)]
-        frame = pd.DataFrame([json.loads(row["metrics"]) for row in rows], columns=names)
+        found = [json.loads(row["metrics"]) for row in rows]
+        scores = dict.fromkeys(name for metrics in found for name in metrics if name.startswith(SCORE))
+        frame = pd.DataFrame(found, columns=[*names, *scores])
         return frame.set_index("index", drop=False).rename_axis("round")
 
     def round(self, run_id: str, index: int) -> Round:

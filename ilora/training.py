@@ -7,12 +7,14 @@ so each client's gradient is its own. Clients go through in chunks that fit the 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from ilora.losses import sample_losses
 from ilora.stacked import Base, Output, Parameters, StackedModel, slice_clients
 from ilora.tasks.base import Data
 
@@ -64,19 +66,23 @@ class LocalWork:
     second_moments: Parameters | None = None  # what AdamW's v starts from; None: zero
     steps_before: int = 0  # steps that AdamW counts as done when it starts from second moments
     keep_gradients: bool = False  # whether the mean gradient of the steps is asked for
+    draws: Tensor | None = None  # (K, T, b, AUGMENT_DRAWS) in 0..1: how each sample is augmented; None: not at all
 
     def __getitem__(self, clients: slice) -> "LocalWork":
         """The work of some of the clients."""
         stacks = ("start", "given", "correction", "trainable", "after_step", "second_moments")
         there: dict[str, Parameters] = {name: own for name in stacks if (own := getattr(self, name)) is not None}
         mine: dict[str, Any] = {name: slice_clients(own, clients) for name, own in there.items()}
-        return replace(self, base=self.base[clients], batches=self.batches[clients], **mine)
+        draws = None if self.draws is None else self.draws[clients]
+        return replace(self, base=self.base[clients], batches=self.batches[clients], draws=draws, **mine)
 
-    def step(self, forward: Forward, data: Data, parameters: Parameters, index: Tensor) -> Step:
-        """One forward pass of these clients on the samples at `index` (K, b)."""
-        inputs, labels = gather(data, index)
+    def step(self, forward: Forward, data: Data, parameters: Parameters, t: int | slice) -> Step:
+        """The forward pass of these clients' step `t`; a slice takes the samples of several steps at once."""
+        index = self.batches[:, t].flatten(1)
+        draws = None if self.draws is None else self.draws[:, t].flatten(1, -2)
+        inputs = data.rows(index, draws)
         output = forward(parameters, self.base, inputs)
-        return Step(output, labels, index, inputs, parameters, self.start, self.given, self.base, forward)
+        return Step(output, data.labels[index], index, inputs, parameters, self.start, self.given, self.base, forward)
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,7 @@ class VectorisedEngine:
         norms = torch.zeros_like(losses)
         for t in range(work.batches.shape[1]):
             optimizer.zero_grad()
-            loss = work.objective(work.step(self.model.forward, self.data, parameters, work.batches[:, t]))
+            loss = work.objective(work.step(self.model.forward, self.data, parameters, t))
             loss.sum().backward()
             losses[:, t] = loss.detach()
             found = {name: tensor.grad for name, tensor in parameters.items() if tensor.grad is not None}
@@ -179,7 +185,7 @@ class VectorisedEngine:
         return Trained({name: tensor.detach() for name, tensor in parameters.items()}, losses, norms, gradients, moments)
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
-        """Each client's sum_i w_i grad CE_i over its own samples: lists of K index and weight tensors, (n_k,) each.
+        """Each client's sum_i w_i grad F_i over its own samples: lists of K index and weight tensors, (n_k,) each.
 
         Clients are taken from the largest to the smallest, so that a slice of samples meets only those that have so many.
         """
@@ -191,10 +197,8 @@ class VectorisedEngine:
             for group in (active[i : i + GRADIENT_CLIENTS] for i in range(0, len(active), GRADIENT_CLIENTS)):
                 part = {name: tensor[group].requires_grad_() for name, tensor in parameters.items()}
                 index, weight = pad_rows([(samples[k][here], weights[k][here]) for k in group])
-                inputs, labels = gather(self.data, index)
-                logits = self.model.forward(part, base[group], inputs).logits
-                loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-                (loss * weight.flatten()).sum().backward()
+                logits = self.model.forward(part, base[group], self.data.rows(index)).logits
+                (sample_losses(logits, self.data.labels[index]) * weight).sum().backward()
                 for name, tensor in part.items():
                     if tensor.grad is not None:
                         total[name].index_add_(0, torch.tensor(group, device=tensor.device), tensor.grad)
@@ -210,7 +214,7 @@ class VectorisedEngine:
             own, own_base = slice_clients(parameters, group), base[group]
             k = len(own_base.ranks)
             rows = max(1, EVALUATION_ROWS // k)
-            slices = ({name: t[i : i + rows] for name, t in data.inputs.items()} for i in range(0, len(data), rows))
+            slices = (data.rows(slice(i, i + rows)) for i in range(0, len(data), rows))
             seen = ({name: t.expand(k, *t.shape) for name, t in part.items()} for part in slices)
             parts = [self.model.forward(own, own_base, inputs).logits for inputs in seen]
             result.append(torch.cat(parts, 1))
@@ -221,7 +225,7 @@ class VectorisedEngine:
         """Each client's logits (n_k, C) for its own training samples."""
         index = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
         rows = max(1, EVALUATION_ROWS // len(samples))
-        parts = [self.model.forward(parameters, base, gather(self.data, part)[0]).logits for part in index.split(rows, 1)]
+        parts = [self.model.forward(parameters, base, self.data.rows(part)).logits for part in index.split(rows, 1)]
         return [own[: len(sample)] for own, sample in zip(torch.cat(parts, 1), samples, strict=True)]
 
     def _chunk(self, work: LocalWork, batch: int) -> int:
@@ -240,10 +244,11 @@ class VectorisedEngine:
         one = work[:1]
         parameters = {name: tensor.clone().requires_grad_() for name, tensor in one.start.items()}
         with saved_tensors_hooks(note, lambda tensor: tensor):
-            loss = work.objective(one.step(self.model.forward, self.data, parameters, one.batches.flatten(1)[:, :1]))
+            loss = work.objective(one.step(self.model.forward, self.data, parameters, slice(1)))
         del loss
         frozen = {p.untyped_storage().data_ptr() for p in self.model.model.parameters()}
-        return sum(size for pointer, size in saved.items() if pointer not in frozen)
+        rows = max(1, one.batches.shape[2])
+        return ceil(sum(size for pointer, size in saved.items() if pointer not in frozen) / rows)
 
 
 def joined(parts: Sequence[Parameters]) -> Parameters:
@@ -263,11 +268,6 @@ def adjust_gradient(tensor: Tensor, name: str, work: LocalWork) -> None:
         tensor.grad += work.correction[name]
     if work.trainable is not None:
         tensor.grad *= work.trainable[name]
-
-
-def gather(data: Data, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """The samples (K, b, ...) and labels (K, b) at `index` (K, b)."""
-    return {name: tensor[index] for name, tensor in data.inputs.items()}, data.labels[index]
 
 
 def pad_rows(rows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ilora import products
 from ilora.adapters import Factors, Stack, slot_mask
+from ilora.losses import sample_losses
 from ilora.plan import gradient_weights
 from ilora.scaling import Scaling
 from ilora.stacked import Base, Parameters, layer_stack
@@ -154,10 +154,9 @@ class Turn:
         return self.engine.own_logits(parameters, self.base, samples)
 
     def sample_losses(self, parameters: Parameters, samples: Sequence[Tensor]) -> list[Tensor]:
-        """Each client's cross-entropy (n,) of its own list of samples, nothing learned."""
+        """Each client's loss (n,) of its own list of samples, nothing learned."""
         labels = [self.engine.data.labels[index] for index in samples]
-        answers = zip(self.logits(parameters, samples), labels, strict=True)
-        return [functional.cross_entropy(logits, own, reduction="none") for logits, own in answers]
+        return [sample_losses(logits, own) for logits, own in zip(self.logits(parameters, samples), labels, strict=True)]
 
     @cached_property
     def local_logits(self) -> list[Tensor]:

@@ -72,6 +72,7 @@ WRONG = [
     ("lr", "nan"),
     ("scaling", "r/16"),
     ("backbone", "resnet"),
+    ("data", "here,\x07"),
     ("targets", "conv"),
     ("seed", "-1"),
     ("device", "tpu"),

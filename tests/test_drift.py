@@ -424,9 +424,7 @@ def test_every_sample_meets_its_own_weight():
         weights = dict(zip(given["samples"][k].tolist(), given["weights"][k].tolist(), strict=True))
         want = sample_weights(strangeness(turn.local_logits[k], "energy"), "soft", 0.75, 1.0, 1.0)
         assert [weights[i] for i in own.tolist()] == pytest.approx(want.tolist())
-        step = work[k : k + 1].step(
-            engine.model.forward, simulation.train, slice_clients(turn.start, [k]), work.batches[k : k + 1, 0]
-        )
+        step = work[k : k + 1].step(engine.model.forward, simulation.train, slice_clients(turn.start, [k]), 0)
         w = np.array([weights[i] for i in work.batches[k, 0].tolist()])
         assert float(objective(step)) == pytest.approx(float((w * per_sample(step)[0].numpy()).mean()))
 

@@ -1,21 +1,23 @@
 """Scores of the server's model and of each client's, against counting by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from ilora.evaluation import reweighted, score_clients, score_server
+from ilora.evaluation import own_mixture, score, score_clients, score_server
 from ilora.training import VectorisedEngine
 from tests.test_stacked import dense_logits, draw_setting, make_stacked
-from tests.toy import load_toy
+from tests.toy import CARD, load_toy
 
 
 def test_client_and_server_scores_are_those_of_the_dense_models():
     parameters, base = draw_setting()
     engine, test = VectorisedEngine(make_stacked(), load_toy().train, 2**30), load_toy().test
     counts = torch.tensor([[5, 0, 0, 0], [1, 1, 1, 1], [0, 3, 9, 0], [2, 2, 0, 0]])
-    scores = score_clients(engine, parameters, base, test, counts)
+    scores = score_clients(engine, parameters, base, "accuracy", test, test.labels, counts)
     for k in range(4):
         logits = dense_logits(parameters, base, k, test.inputs["x"])
         right = (logits.argmax(1) == test.labels).double().numpy()
@@ -25,11 +27,25 @@ def test_client_and_server_scores_are_those_of_the_dense_models():
         share = counts[k].numpy() / counts[k].sum().item()
         assert float(scores.personal_accuracy[k]) == pytest.approx((share * per_class).sum(), abs=1e-6)
         one = {name: tensor[k : k + 1] for name, tensor in parameters.items()}
-        accuracy, loss = score_server(engine, one, base[[k]], test)
-        assert (accuracy, loss) == pytest.approx((float(scores.accuracy[k]), float(scores.loss[k])), abs=1e-5)
+        server = score_server(engine, one, base[[k]], CARD, test, {})
+        assert server[:2] == pytest.approx((float(scores.accuracy[k]), float(scores.loss[k])), abs=1e-5)
+        assert server.scores == {"accuracy": server.accuracy}
+
+
+def test_a_further_test_set_gets_its_own_score():
+    parameters, base = draw_setting()
+    engine, test = VectorisedEngine(make_stacked(), load_toy().train, 2**30), load_toy().test
+    one, card = {name: tensor[:1] for name, tensor in parameters.items()}, replace(CARD, metrics=("matthews", "accuracy"))
+    server = score_server(engine, one, base[[0]], card, test, {"again": test[:10]})
+    right = dense_logits(parameters, base, 0, test.inputs["x"][:10]).argmax(1) == test.labels[:10]
+    assert server.scores.keys() == {"matthews", "accuracy", "accuracy again"}
+    assert server.scores["accuracy again"] == pytest.approx(float(right.double().mean()))
 
 
 def test_a_class_without_a_test_sample_does_not_count():
-    right = torch.tensor([[1.0, 0.0, 1.0]])
-    got = reweighted(right, torch.tensor([0, 0, 1]), torch.tensor([[1, 1, 7]]))
-    assert float(got) == pytest.approx((0.5 + 1) / 2)
+    weights = own_mixture(torch.tensor([0, 0, 1]), torch.tensor([[1, 1, 7]]))
+    assert score("accuracy", torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), weights[0]) == pytest.approx((0.5 + 1) / 2)
+
+
+def test_a_client_that_holds_nothing_of_what_is_tested_is_scored_on_all_of_it():
+    assert own_mixture(torch.tensor([0, 0]), torch.tensor([[0, 4]])).tolist() == [[1, 1]]

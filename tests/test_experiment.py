@@ -114,6 +114,7 @@ WRONG: list[tuple[str, Any]] = [
     ("scaling", 0), ("scaling", -1), ("scaling", math.nan), ("scaling", "alpha"), ("scaling", "16/k"), ("scaling", []),
     ("scaling", True), ("scaling", 10**400),
     ("backbone", "vit"), ("backbone", ["tiny-vit-letters"]), ("backbone", 1),
+    ("data", 3), ("data", None), ("data", "a\nb"), ("data", "x" * 2000),
     ("targets", ["conv"]), ("targets", "query"), ("targets", [["query"]]), ("targets", [1]), ("targets", 3),
     ("seed", -1), ("seed", 2**31), ("seed", 0.5), ("seed", "x"), ("device", "tpu"), ("device", []), ("device", None),
     ("precision", "float8"), ("precision", []), ("engine", "flower"), ("engine", {}),

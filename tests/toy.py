@@ -16,7 +16,7 @@ from ilora.experiment import Experiment
 from ilora.simulation import Simulation
 from ilora.tasks import TASKS, load_task
 from ilora.tasks.base import Backbone, Data, Task
-from ilora.tasks.catalogue import TaskCard
+from ilora.tasks.catalogue import BackboneCard, TaskCard
 from ilora.tasks.styles import Style
 
 torch.set_num_threads(1)
@@ -25,13 +25,10 @@ LAYERS = {"query": (10, 12), "value": (14, 10)}  # one wide, one tall
 CARD = TaskCard(
     title="Toy",
     about="Gaussian noise with labels of a random teacher.",
-    backbone="toy-net",
-    backbones=("toy-net",),
+    backbones={"toy-net": BackboneCard("Toy net", "Two random linears.", LAYERS)},
     classes=("a", "b", "c", "d"),
     train_samples=240,
     test_samples=30,
-    linears=LAYERS,
-    targets=("query", "value"),
     styles=("plain", "backwards", "faint"),
 )
 STYLES: dict[str, Style] = {
@@ -78,11 +75,7 @@ def load_toy() -> Task:
 @cache
 def load_small_digits() -> Task:
     whole = load_task("digits")
-    train, test = (
-        Data({name: tensor[:n] for name, tensor in data.inputs.items()}, data.labels[:n])
-        for data, n in ((whole.train, 90), (whole.test, 40))
-    )
-    return Task(whole.card, train, test, whole.load_backbone, whole.styles)
+    return Task(whole.card, whole.train[:90], whole.test[:40], whole.load_backbone, whole.styles)
 
 
 @contextmanager
@@ -90,7 +83,8 @@ def small_tasks() -> Iterator[None]:
     """While it lasts, there is a task "toy", and "digits" has 90 samples to train on and 40 to test with."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TASKS, "toy", CARD)
-        patch.setattr(simulation_module, "load_task", lambda name: {"toy": load_toy, "digits": load_small_digits}[name]())
+        small = {"toy": load_toy, "digits": load_small_digits}
+        patch.setattr(simulation_module, "load_task", lambda name, *chosen: small[name]())
         yield
 
 

@@ -137,7 +137,7 @@ CHARTS: dict[str, Chart] = {
         r"\mathrm{acc}_k^{\mathrm{own}}=\sum_cq_{k,c}\,\mathrm{acc}_{k,c}",
         (
             "ilora.evaluation:score_clients",
-            "ilora.evaluation:reweighted",
+            "ilora.evaluation:own_mixture",
         ),
     ),
     "traffic": Chart(

@@ -13,6 +13,7 @@ from ilora.dashboard.switchboard import fill_switchboard, mode_control, switchbo
 from ilora.experiment import DEVICES, ENGINES, MOST_CLIENTS, OPTIMIZERS, SKEWS, Experiment
 from ilora.methods import METHODS
 from ilora.tasks import TASKS
+from ilora.tasks.catalogue import PLAIN_NAMES, TaskCard
 
 OWN_RANKS = "list"
 PROFILES = {
@@ -32,6 +33,7 @@ SKEW_NAMES = {
 }
 TRAINING = {"participation", "local_steps", "batch_size", "optimizer", "lr", "scaling", "targets", "engine", "device"}
 ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 100.0)
+UNKNOWN_DOWNLOAD = "The model is read from its folder, or fetched from the Hugging Face hub on the first run."
 SAVED: dict[str, Any] = {"persist_state": "session"}
 
 
@@ -98,6 +100,8 @@ def fill(experiment: Experiment) -> None:
         "engine",
         "device",
         "alpha",
+        "backbone",
+        "data",
     ):
         state[_key(name)] = getattr(experiment, name)
     listed = not isinstance(experiment.ranks, str)
@@ -120,13 +124,40 @@ def _take_over_link() -> None:
 
 
 def _task_and_method(form: Form, with_method: bool) -> None:
-    with form.field("task", "backbone"):
+    with form.field("task"):
         _choice(form, "task", "Task", list(TASKS), {name: card.title for name, card in TASKS.items()})
+    with form.field("backbone", "data"):
+        _backbone(form, TASKS[form.values["task"]])
     if not with_method:
         return
     with form.field("method"):
         _choice(form, "method", "Method", list(METHODS), {name: method.title for name, method in METHODS.items()})
         mode_control(form.values["method"])
+
+
+def _backbone(form: Form, card: TaskCard) -> None:
+    """Which frozen model, where there is a choice, and where files come from, where there are any to fetch."""
+    state, titles = st.session_state, {name: backbone.title for name, backbone in card.backbones.items()}
+    if not card.fits(state.get(_key("backbone")) or ""):
+        state[_key("backbone")] = card.backbone  # another task was chosen
+    named = state[_key("backbone")]
+    if len(titles) > 1 or card.any_backbone:
+        allowed = list(dict.fromkeys([*titles, named]))
+        _choice(form, "backbone", "Backbone", allowed, titles, accept_new_options=card.any_backbone)
+    chosen = card.backbones.get(form.values.get("backbone") or card.backbone)
+    needed = [text for text in (card.download, chosen.download if chosen else UNKNOWN_DOWNLOAD) if text]
+    if card.download:
+        form.values["data"] = st.text_input(
+            "Data folder",
+            key=_key("data"),
+            placeholder="data/cache",
+            help=explain("data"),
+            on_change=_forget,
+            args=("data",),
+            **SAVED,
+        )
+    if needed:
+        st.caption(" ".join(needed))
 
 
 def _clients(form: Form) -> None:
@@ -211,7 +242,7 @@ def _advanced(form: Form) -> None:
             )
             form.values["scaling"] = _scaling(text)
         with form.field("targets"):
-            linears = list(TASKS[form.values["task"]].linears)
+            linears = _linears(form)
             form.values["targets"] = st.multiselect(
                 "Adapted layers",
                 linears,
@@ -227,7 +258,18 @@ def _advanced(form: Form) -> None:
             _choice(form, "device", "Device", list(DEVICES), {})
 
 
-def _choice(form: Form, name: str, label: str, allowed: list[str], titles: dict[str, str]) -> None:
+def _linears(form: Form) -> list[str]:
+    """What can carry adapters in the chosen backbone; chosen layers that it lacks are put back to its own."""
+    state, card = st.session_state, TASKS[form.values["task"]]
+    backbone = card.backbones.get(form.values.get("backbone") or card.backbone)
+    if backbone is None:
+        return list(dict.fromkeys([*PLAIN_NAMES, *state.get(_key("targets"), ())]))
+    if not set(state.get(_key("targets"), ())) <= backbone.linears.keys():
+        state[_key("targets")] = list(backbone.targets)
+    return list(backbone.linears)
+
+
+def _choice(form: Form, name: str, label: str, allowed: list[str], titles: dict[str, str], **settings: Any) -> None:
     term = {"task": "task", "method": "method", "skew": "skew"}.get(name, name)
     form.values[name] = st.selectbox(
         label,
@@ -237,6 +279,7 @@ def _choice(form: Form, name: str, label: str, allowed: list[str], titles: dict[
         help=explain(term),
         on_change=_forget,
         args=(name,),
+        **settings,
         **SAVED,
     )
 

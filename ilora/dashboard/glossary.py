@@ -20,6 +20,7 @@ GLOSSARY = {
     "control variate": "A remembered gradient. It shifts each client's step towards where everyone goes.",
     "effective rank": "How many directions an update really uses: exp of the entropy of its normalised singular values.",
     "backbone": "The pretrained model. It stays frozen.",
+    "data": "A folder with the task's files. Empty: data/cache, which is filled by one download.",
     "head": "The last layer, which names the class. It is trained and averaged like everyone's.",
     "skew": "How unequal the clients' data are.",
     "alpha": "Dirichlet α. Small: each client sees few classes. Large: everyone sees about the same.",

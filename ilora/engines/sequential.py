@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ilora.losses import sample_losses
 from ilora.stacked import Base, Output, Parameters, features_of
 from ilora.tasks.base import Data
 from ilora.training import (
@@ -24,7 +25,6 @@ from ilora.training import (
     adjust_gradient,
     client_norms,
     cut,
-    gather,
     make_optimizer,
     start_moments,
 )
@@ -56,7 +56,7 @@ class SequentialEngine:
             total = {name: torch.zeros_like(tensor) for name, tensor in own.items()} if work.keep_gradients else {}
             for t in range(steps):
                 optimizer.zero_grad()
-                loss = work.objective(mine.step(forward, self.data, self._as_stack(own, mine.start), mine.batches[:, t]))
+                loss = work.objective(mine.step(forward, self.data, self._as_stack(own, mine.start), t))
                 loss.sum().backward()
                 losses[k, t] = loss.item()
                 found = {name: tensor.grad for name, tensor in own.items() if tensor.grad is not None}
@@ -74,13 +74,13 @@ class SequentialEngine:
         return Trained(stacked(trained), losses, norms, stacked(gradients), stacked(moments))
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
-        """Each client's sum_i w_i grad CE_i over its own samples."""
+        """Each client's sum_i w_i grad F_i over its own samples."""
         total = []
         for k, (index, weight) in enumerate(zip(samples, weights, strict=True)):
             client, own = self.client(parameters, base, k)
             for first in range(0, len(index), GRADIENT_SAMPLES):
-                inputs, labels = gather(self.data, index[first : first + GRADIENT_SAMPLES])
-                loss = nn.functional.cross_entropy(client(**inputs).logits, labels, reduction="none")
+                here = index[first : first + GRADIENT_SAMPLES]
+                loss = sample_losses(client(**self.data.rows(here)).logits, self.data.labels[here])
                 (loss * weight[first : first + GRADIENT_SAMPLES]).sum().backward()
             gradients = {name: torch.zeros_like(t) if t.grad is None else t.grad for name, t in own.items()}
             total.append(self._padded(gradients, parameters))
@@ -92,7 +92,7 @@ class SequentialEngine:
         result = []
         for k in range(len(base.ranks)):
             client, _ = self.client(parameters, base, k)
-            parts = [client(**{n: t[i : i + BATCH] for n, t in data.inputs.items()}).logits for i in range(0, len(data), BATCH)]
+            parts = [client(**data.rows(slice(i, i + BATCH))).logits for i in range(0, len(data), BATCH)]
             result.append(torch.cat(parts))
         return torch.stack(result)
 
@@ -102,7 +102,7 @@ class SequentialEngine:
         result = []
         for k, index in enumerate(samples):
             client, _ = self.client(parameters, base, k)
-            result.append(torch.cat([client(**gather(self.data, part)[0]).logits for part in index.split(BATCH)]))
+            result.append(torch.cat([client(**self.data.rows(part)).logits for part in index.split(BATCH)]))
         return result
 
     def client(self, parameters: Parameters, base: Base, k: int) -> tuple[PeftModel, Parameters]:

@@ -7,22 +7,21 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ilora.adapters import slot_mask
+from ilora.losses import sample_losses
 from ilora.stacked import Parameters
 from ilora.training import Step
 
 
 def cross_entropy(step: Step) -> Tensor:
-    """F_k = the mean cross-entropy of each client's batch."""
+    """F_k = the mean loss of each client's batch: cross-entropy, or squared error where labels are numbers."""
     return per_sample(step).mean(1)
 
 
 def per_sample(step: Step) -> Tensor:
-    """The cross-entropy of every sample, (K, b)."""
-    losses = functional.cross_entropy(step.logits.flatten(0, 1), step.labels.flatten(), reduction="none")
-    return losses.view(step.labels.shape)
+    """The loss of every sample, (K, b)."""
+    return sample_losses(step.logits, step.labels)
 
 
 def tail_penalty(step: Step, gamma: float = 0.99, tail_weight: float = 0.01, least_rank: int = 4) -> Tensor:

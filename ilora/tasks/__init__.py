@@ -4,33 +4,36 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilora.tasks.catalogue import TaskCard
+from ilora.tasks.catalogue import BackboneCard, TaskCard
 
 if TYPE_CHECKING:
     from ilora.tasks.base import Task
+
+LETTERS_VIT = BackboneCard(
+    title="Tiny ViT, printed letters",
+    about="A vision transformer of 4 blocks that has only ever seen printed letters.",
+    linears={
+        "query": (64, 64),
+        "key": (64, 64),
+        "value": (64, 64),
+        "output": (64, 64),
+        "mlp-in": (128, 64),
+        "mlp-out": (64, 128),
+    },
+)
 
 TASKS: dict[str, TaskCard] = {
     "digits": TaskCard(
         title="Handwritten digits",
         about="1,797 handwritten digits of 8 x 8 pixels, and a tiny vision transformer that has only ever seen printed letters.",
-        backbone="tiny-vit-letters",
-        backbones=("tiny-vit-letters",),
+        backbones={"tiny-vit-letters": LETTERS_VIT},
         classes=tuple("0123456789"),
         train_samples=1437,
         test_samples=360,
-        linears={
-            "query": (64, 64),
-            "key": (64, 64),
-            "value": (64, 64),
-            "output": (64, 64),
-            "mlp-in": (128, 64),
-            "mlp-out": (64, 128),
-        },
-        targets=("query", "value"),
         styles=("plain", "blur", "contrast", "rotation", "inversion"),
     ),
 }
-_MODULES = {"digits": "ilora.tasks.digits"}
+_MODULES = {"digits": "ilora.tasks.digits"}  # each has `load(name, backbone, folder) -> Task`
 
 
 def data_folder() -> Path:
@@ -38,9 +41,13 @@ def data_folder() -> Path:
     return Path(__file__).resolve().parents[2] / "data"
 
 
-def load_task(name: str) -> "Task":
-    """The task called `name`, with its data in memory."""
+def load_task(name: str, backbone: str = "", folder: str = "") -> "Task":
+    """The task called `name`, its data in memory, for a backbone (the default one if none is named).
+
+    `folder` is where files that do not come with the repository lie; empty: `data/cache`, filled by one download.
+    """
     if name not in _MODULES:
         raise ValueError(f"task: {name!r} is not one of {', '.join(_MODULES)}")
-    task: Task = import_module(_MODULES[name]).load()
+    where = Path(folder).expanduser() if folder else data_folder() / "cache"
+    task: Task = import_module(_MODULES[name]).load(name, backbone or TASKS[name].backbone, where)
     return task

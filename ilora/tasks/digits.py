@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification
 from transformers.utils import logging
 
-from ilora.tasks import TASKS, data_folder
+from ilora.tasks import LETTERS_VIT, TASKS, data_folder
 from ilora.tasks.base import Backbone, Data, Task
 from ilora.tasks.styles import IMAGE_STYLES
 
@@ -41,10 +41,10 @@ def _split() -> tuple[Data, Data]:
 def tiny_vit(labels: int) -> ViTForImageClassification:
     """An untrained ViT for (n, 1, 8, 8) pixels in 0..1 with a head of `labels` classes."""
     config = ViTConfig(
-        hidden_size=CARD.linears["query"][1],
+        hidden_size=LETTERS_VIT.linears["query"][1],
         num_hidden_layers=4,
         num_attention_heads=4,
-        intermediate_size=CARD.linears["mlp-in"][0],
+        intermediate_size=LETTERS_VIT.linears["mlp-in"][0],
         image_size=8,
         patch_size=2,
         num_channels=1,
@@ -88,7 +88,7 @@ def load_backbone(path: Path | None = None) -> Backbone:
     return Backbone(model.requires_grad_(False).eval(), head=("classifier",))
 
 
-def load() -> Task:
+def load(name: str, backbone: str, folder: Path) -> Task:
     """1,437 digits to train on and 360 to test on, `pixel_values` (n, 1, 8, 8) in 0..1, and the pretrained ViT."""
     train, test = _split()
     return Task(CARD, train, test, load_backbone, IMAGE_STYLES)

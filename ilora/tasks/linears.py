@@ -4,14 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-PLAIN_NAMES: dict[str, tuple[str, ...]] = {
-    "query": ("query", "q_proj", "q_lin"),
-    "key": ("key", "k_proj", "k_lin"),
-    "value": ("value", "v_proj", "v_lin"),
-    "output": ("attention.output.dense", "o_proj", "out_proj", "out_lin"),
-    "mlp-in": ("intermediate.dense", "fc1", "lin1"),
-    "mlp-out": ("output.dense", "fc2", "lin2"),
-}
+from ilora.tasks.catalogue import PLAIN_NAMES
 
 
 def _ends_with(name: str, suffix: str) -> bool:

@@ -21,9 +21,9 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from tqdm import trange
 from transformers import ViTForImageClassification
 
-from ilora.tasks import data_folder
+from ilora.tasks import LETTERS_VIT, data_folder, load_task
 from ilora.tasks.base import Task
-from ilora.tasks.digits import WEIGHTS, load, load_backbone, tiny_vit
+from ilora.tasks.digits import WEIGHTS, load_backbone, tiny_vit
 from ilora.tasks.linears import find_linears
 
 LETTERS = string.ascii_letters
@@ -154,7 +154,7 @@ def lora_accuracy(task: Task, path: Path, seed: int, steps: int = 300, lr: float
     config = LoraConfig(
         r=8,
         lora_alpha=8,
-        target_modules=list(find_linears(backbone.model, task.card.targets, backbone.head)),
+        target_modules=list(find_linears(backbone.model, LETTERS_VIT.targets, backbone.head)),
         modules_to_save=list(backbone.head),
     )
     return fit(get_peft_model(backbone.model, config), task, steps, lr, seed)
@@ -193,7 +193,7 @@ mean, smallest and largest test accuracy of {seeds} seeds:
 
 def describe(path: Path, letters_right: float, seconds: float, steps: int, seed: int) -> str:
     """The card of the backbone in `path`, with what it is worth on the digits measured now."""
-    task, seeds = load(), range(3)
+    task, seeds = load_task("digits"), range(3)
     return CARD.format(
         weights=path.name,
         parameters=sum(tensor.numel() for tensor in load_file(path).values()),
@@ -211,7 +211,7 @@ def describe(path: Path, letters_right: float, seconds: float, steps: int, seed:
         seeds=len(seeds),
         head=mean_and_range([head_accuracy(task, path, seed) for seed in seeds]),
         head_long=mean_and_range([head_accuracy(task, path, seed, steps=3000) for seed in seeds]),
-        targets=" and ".join(task.card.targets),
+        targets=" and ".join(LETTERS_VIT.targets),
         lora=mean_and_range([lora_accuracy(task, path, seed) for seed in seeds]),
     )
 
