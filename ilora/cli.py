@@ -1,4 +1,4 @@
-"""The command line: `python -m ilora run|compare|methods|runs|resume|step|pause|stop|export|import|delete`.
+"""The command line: `python -m ilora run|compare|methods|runs|resume|step|pause|stop|export|adapter|import|delete`.
 
 Wrong values end with one sentence on stderr and exit code 2, a run that fails with 1, Ctrl-C with 130.
 """
@@ -105,6 +105,10 @@ def make_parser() -> argparse.ArgumentParser:
     export = add("export", export_command, "write a run into one zip file")
     export.add_argument("id", metavar="ID")
     export.add_argument("file", metavar="FILE.zip")
+    adapter = add("adapter", adapter_command, "write what a run has learned as an adapter that peft loads")
+    adapter.add_argument("id", metavar="ID")
+    adapter.add_argument("folder", metavar="FOLDER")
+    adapter.add_argument("--rank", type=int, help="of the client that receives it (default: the server's)")
     add("import", import_command, "read a run from a zip file that export wrote").add_argument("file", metavar="FILE.zip")
     worker = add("worker", worker_command, "claim and train queued runs; the app starts its workers itself")
     worker.add_argument("--id", default="", help=argparse.SUPPRESS)
@@ -276,6 +280,24 @@ def export_command(chosen: argparse.Namespace) -> int:
 
     export_run(Store(), chosen.id, Path(chosen.file))
     print(f"wrote {chosen.file}")
+    return 0
+
+
+def adapter_command(chosen: argparse.Namespace) -> int:
+    """Write a run's adapter after its last finished round into a folder."""
+    from ilora.store import Store
+
+    store = Store()
+    run, snapshot = store.run(chosen.id), store.snapshot(chosen.id)
+    if snapshot is None:
+        raise ValueError(f"run {run.id} has no finished round yet; wait for one.")
+    from ilora.peft_export import export
+    from ilora.simulation import Simulation
+
+    simulation = Simulation(run.experiment, snapshot)
+    adapter = export(simulation, simulation.rank if chosen.rank is None else chosen.rank)
+    adapter.save_pretrained(chosen.folder)
+    print(f"wrote the adapter of {run.id} after round {run.done} to {chosen.folder}")
     return 0
 
 

@@ -238,3 +238,15 @@ def test_the_app_can_stop_a_run_of_the_command_line(capsys: pytest.CaptureFixtur
     stopper.join()
     assert store.runs()[0].status == "stopped"
     assert "resume" in capsys.readouterr().err
+
+
+def test_the_adapter_of_a_run_is_one_that_peft_loads(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--rounds", "1", *SMALL]) == 0
+    run_id = store.runs()[0].id
+    assert main(["adapter", run_id, str(tmp_path / "adapter"), "--rank", "2"]) == 0
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["peft_type"] == "LORA"
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size > 1_000
+    capsys.readouterr()
+    waiting = store.add(Experiment())
+    assert "no finished round" in complaint(capsys, "adapter", waiting, str(tmp_path / "none"))

@@ -145,3 +145,23 @@ def test_a_comparison_can_be_drawn_against_rounds_bytes_and_forward_passes(again
     assert figure.layout.xaxis.title.text == {"index": "Round", "megabytes_up": "Sent up, MB"}.get(
         against, "Forward passes, thousands"
     )
+
+
+def test_the_table_of_a_figure_holds_every_point_that_is_drawn():
+    found = every_figure()
+    accuracy = figures.as_table(found["accuracy"])
+    assert list(accuracy["y"].astype(float)) == list(100 * make_history(4)["accuracy"])
+    overlap = figures.as_table(found["alignment"]).set_index(["y", "x"])["z"]
+    record = make_round(3).layers[LAYER]
+    assert overlap["client 2 (rank 4)", "client 3 (rank 8)"] == record.overlap_columns[1, 2]
+    for name, figure in found.items():
+        drawn = [np.size(trace["z"] if trace.type == "heatmap" else trace["x"]) for trace in figure.data]
+        assert len(figures.as_table(figure)) == sum(drawn), name
+
+
+def test_an_exported_page_holds_the_figure_its_sentence_and_the_script():
+    page = figures.as_html(every_figure()["accuracy"], "Test <accuracy>", "5 > 4")
+    assert "Test &lt;accuracy&gt;" in page
+    assert "5 &gt; 4" in page
+    assert len(page) > 1_000_000
+    assert "cdn.plot.ly" not in page.split("</script>")[-1]

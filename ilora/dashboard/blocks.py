@@ -10,6 +10,8 @@ import streamlit as st
 from ilora import figures
 from ilora.dashboard.chart import show_figure
 from ilora.dashboard.charts import CHARTS, Chart, View
+from ilora.dashboard.exporting import chart_export
+from ilora.dashboard.glossary import explain_all
 from ilora.experiment import Experiment
 from ilora.measures import MEASURES, with_totals
 from ilora.methods import METHODS, PROVENANCE, Method
@@ -38,9 +40,11 @@ def draw(key: str, title: str, figure: go.Figure, sentence: str, chart: Chart | 
     """A titled figure, the sentence under it, and behind a popover how to read it."""
     with st.container(border=True, height="stretch", key=f"block.{key}"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.markdown(f"##### {title}")
-            if chart:
-                explanation(chart)
+            st.markdown(f"##### {title}", help=explain_all(f"{title}. {chart.reading if chart else ''}") or None)
+            with st.container(horizontal=True, gap="small", width="content"):
+                if chart:
+                    explanation(chart)
+                chart_export(key, title, figure, sentence)
         show_figure(figure, key, sentence)
         st.caption(sentence)
 
@@ -99,7 +103,15 @@ def _number(
     colour: Literal["normal", "inverse", "off"] = "off"
     if words.better:
         colour = "normal" if words.better == "higher" else "inverse"
-    st.metric(words.title, words.show(now[name]), delta, delta_color=colour, delta_description=note, height="stretch")
+    st.metric(
+        words.title,
+        words.show(now[name]),
+        delta,
+        delta_color=colour,
+        delta_description=note,
+        height="stretch",
+        help=explain_all(words.title) or words.about,
+    )
 
 
 def provenance_badge(method: Method, mode: str = "") -> None:

@@ -43,6 +43,7 @@ export default function ({ data, parentElement }) {
   const first = !box.ilora;
   box.ilora = data;
   box.style.height = `${data.height}px`;
+  box.dataset.name = data.name;
   box.setAttribute("role", "img");
   box.setAttribute("aria-label", data.alt);
   draw(box).catch(() => { box.textContent = data.alt; });

@@ -1,4 +1,7 @@
-"""Every term of the field that the screen uses, in one or two plain sentences; widgets show them on hover."""
+"""Every term of the field that the screen uses, in one or two plain sentences; shown on hover, and all of them on one page."""
+
+import re
+from functools import lru_cache
 
 GLOSSARY = {
     "task": "The data to be learned and the frozen backbone that is adapted to it.",
@@ -38,9 +41,71 @@ GLOSSARY = {
     "seed": "Where all randomness starts. Two methods with one seed see the same clients and the same batches.",
     "device": "Where it is computed.",
     "engine": "Clients trained all at once, or one after the other on stock peft: the same numbers, more slowly.",
+    "LoRA": "Low-rank adaptation: leave a weight matrix frozen and learn a small correction BA to it, of a low rank r.",
+    "federated learning": "Many clients train one model together. Their samples stay with them; only what they learned is sent.",
+    "FedAvg": "Federated averaging: each client trains, the server takes the weighted average of what comes back.",
+    "factor": "One of the two thin matrices, A or B, whose product is the update.",
+    "slot": "One row of A with its column of B: the part of an adapter that carries one direction.",
+    "server": "Where updates arrive and become one. It sees adapters, never samples.",
+    "broadcast": "The server sends the clients what they start a round from.",
+    "upload": "A client sends its trained adapter to the server.",
+    "aggregate": "Turn the clients' updates into one.",
+    "non-IID": "The clients' data are unlike each other: not independent and identically distributed.",
+    "IID": "Independent and identically distributed: every client's data look like everyone's.",
+    "label skew": "Each client holds mostly a few of the classes.",
+    "ghost": "An earlier run, drawn pale behind the present one to compare with.",
+    "averaging error": "The part of the aggregation error that comes from averaging A and B instead of the updates BA.",
+    "stacking": "Put all clients' factors side by side. Their product is the exact sum of the updates, at the sum of the ranks.",
+    "SVD": "Singular value decomposition: a matrix as directions with strengths. Its strongest r make the best copy of rank r.",
+    "QR decomposition": "Writes a matrix as Q, whose columns are at right angles, times R, a triangle. Cheaper than an SVD.",
+    "QR initialisation": "Start A and B from a QR decomposition of the frozen weight. All clients then start from the same"
+    " directions.",
+    "singular value": "How strong a direction of a matrix is.",
+    "principal angle": "The angle between two subspaces: 0° they share the direction, 90° they have nothing in common.",
+    "overlap": "How much of one subspace lies in another: 1 all of it, 0 nothing.",
+    "chance": "What random subspaces of the same ranks would overlap. Only more than this means something.",
+    "energy share": "How much of an update's squared length lies in its first few directions.",
+    "coverage": "The share of the clients whose rank is large enough to hold a slot.",
+    "Frobenius norm": "The length of a matrix: the root of the sum of its squared entries.",
+    "cosine": "1: two movements point the same way. 0: at right angles. Below 0: against each other.",
+    "local movement": "What a client changed in a round: where it ended minus where it started.",
+    "personal accuracy": "A client's own model, tested on the mix of classes that this client has.",
+    "test accuracy": "The share of samples held back from all clients that the server's model gets right.",
+    "loss": "How surprised the model is by the right answer. Lower is better.",
+    "forward pass": "One sample through the model once.",
+    "provenance": "Where the formulas of a method come from: the authors' code, the paper, or a reconstruction of ours.",
+    "residual": "What is left of the ideal update after the server's rule; some methods merge it into the base.",
+    "merge": "Fold an update into the frozen weight, for everyone.",
+    "proximal term": "A pull back to where the round started. It keeps clients from running off.",
+    "ingredient": "What a method does in one stage of a round. A method is one ingredient per stage.",
+    "personalised": "Parts of the model stay with the clients, so that there is no single global model.",
+    "PEFT": "The Python library whose adapters can be loaded beside a pretrained model; ours are written in its format.",
 }
+ALSO = {"Dirichlet": "alpha", "drift": "client drift", "alignment": "subspace alignment", "principal angles": "principal angle"}
+TITLES = {"alpha": "Dirichlet α", "skew": "Skew (who holds what)", "targets": "Adapted layers"}
+CONTROLS = {"ranks", "task", "skew", "mode", "targets", "device", "seed", "chance"}  # words too common to be explained in a text
+ALSO |= {"singular values": "singular value", "control variates": "control variate", "factors": "factor", "slots": "slot"}
 
 
 def explain(term: str) -> str:
     """The explanation of a term; KeyError if the glossary lacks it."""
     return GLOSSARY[term]
+
+
+def explain_all(text: str, most: int = 4) -> str:
+    """The explanations of the first few terms that a text uses, as a Markdown list; empty if it uses none."""
+    found = []
+    for match in _pattern().finditer(text):
+        word = match[0].lower()
+        term = next(t for t in (*GLOSSARY, *ALSO) if t.lower() == word)
+        term = ALSO.get(term, term)
+        if term not in found:
+            found.append(term)
+    return "\n".join(f"- **{TITLES.get(term, term)}**: {GLOSSARY[term]}" for term in found[:most])
+
+
+@lru_cache(maxsize=1)
+def _pattern() -> re.Pattern[str]:
+    """Any term of the glossary as a whole word, the longest first."""
+    words = sorted((term for term in (*GLOSSARY, *ALSO) if term not in CONTROLS), key=len, reverse=True)
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b", re.IGNORECASE)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from ilora import archive
 from ilora.dashboard import comparing, lab
+from ilora.dashboard.exporting import run_export
 from ilora.dashboard.form import fill
 from ilora.dashboard.live import RUN
 from ilora.methods import METHODS
@@ -97,7 +98,8 @@ def _actions(picked: list[Run]) -> None:
             _edit(one)
         if st.button("Delete", icon=":material/delete:", key="runs.delete", disabled=not picked):
             _delete(picked)
-        if one and st.button("Export", icon=":material/download:", key="runs.export"):
+        exportable = one is not None and lab.known(one)
+        if st.button("Export", icon=":material/download:", key="runs.export", disabled=not exportable) and one:
             _export(one)
 
 
@@ -136,37 +138,8 @@ def _delete(runs: list[Run]) -> None:
 
 @st.dialog("Export")
 def _export(run: Run) -> None:
-    file = io.BytesIO()
-    try:
-        archive.export_run(lab.store(), run.id, file)
-    except StoreError as error:
-        st.error(str(error), icon=":material/error:")
-        return
     st.markdown(f"**{run.name}**")
-    st.download_button(
-        "The whole run (zip)",
-        file.getvalue(),
-        f"{run.id}.zip",
-        "application/zip",
-        icon=":material/folder_zip:",
-        on_click="ignore",
-    )
-    st.download_button(
-        "Metrics of all rounds (CSV)",
-        lab.history(run).to_csv(index=False),
-        f"{run.id}.csv",
-        "text/csv",
-        icon=":material/table:",
-        on_click="ignore",
-    )
-    st.download_button(
-        "The experiment (JSON)",
-        run.experiment_json,
-        f"{run.id}.json",
-        "application/json",
-        icon=":material/data_object:",
-        on_click="ignore",
-    )
+    run_export(run, "runs")
 
 
 def _import() -> None:

@@ -6,6 +6,7 @@ from ilora import jobs
 from ilora.dashboard import lab, link
 from ilora.dashboard.blocks import chart_block, headline, method_line, welcome_picture
 from ilora.dashboard.charts import SECTIONS, View
+from ilora.dashboard.exporting import run_export
 from ilora.dashboard.form import fill
 from ilora.dashboard.lens import look
 from ilora.experiment import Experiment
@@ -211,7 +212,13 @@ def _rounds(run: Run) -> None:
         st.warning(f"Round {lens.round} of this run cannot be read; its file is damaged or gone.", icon=":material/warning:")
         return
     with top:
-        method_line(run.experiment.method, run.experiment.options.get("mode", ""), record)
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+            with st.container(width="content"):
+                method_line(run.experiment.method, run.experiment.options.get("mode", ""), record)
+            menu = st.popover("Export", icon=":material/download:", type="tertiary", key="run.export", on_change="rerun")
+            if menu.open:
+                with menu:
+                    run_export(run, "live")
         headline(history, record)
     view = View(run, history, record, facts, lens.layer, lens.side)
     names = SECTIONS[lens.section]

@@ -25,6 +25,7 @@ MENU: dict[
     },
     "Look up": {
         "methods": ("Methods", "menu_book", "What each method does, where it comes from, and its code."),
+        "glossary": ("Glossary", "dictionary", "Every term on the screen, in one or two plain sentences."),
     },
 }
 

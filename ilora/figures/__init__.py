@@ -5,6 +5,7 @@ work, and says its units on hover. Colours are Okabe and Ito's: colour and dash 
 """
 
 from ilora.figures.clients import clients_accuracy, holdings, idea, participation
+from ilora.figures.export import as_block, as_html, as_table
 from ilora.figures.frame import method_style, rank_colours
 from ilora.figures.layers import alignment, angles, drift, error_by_layer, spectrum
 from ilora.figures.rounds import Trace, error_split, losses, over_rounds, traffic
@@ -13,6 +14,9 @@ __all__ = [
     "Trace",
     "alignment",
     "angles",
+    "as_block",
+    "as_html",
+    "as_table",
     "clients_accuracy",
     "drift",
     "error_by_layer",

@@ -19,6 +19,7 @@ TITLES = {
     "runs": "Everything that was run",
     "subspaces": "Do the clients pull in the same directions?",
     "methods": "What does each method do?",
+    "glossary": "What does this word mean?",
 }
 CHART = ".ilora-chart.js-plotly-plot"
 SECONDS = 120_000
