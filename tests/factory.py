@@ -72,7 +72,22 @@ def make_round(index: int = 1, ranks: tuple[int, ...] = RANKS, seed: int = 0, **
         "correction_ratio": draw.uniform(0, 0.4, clients),
     }  # fmt: skip
     layers = {layer: make_layer(clients, draw) for layer in LAYERS}
-    return Round(index=index, **({**values, "clients": table, "layers": layers} | changes))
+    factors = make_factors(ranks, draw)
+    return Round(index=index, **({**values, "clients": table, "layers": layers, "factors": factors} | changes))
+
+
+def make_factors(ranks: tuple[int, ...], draw: np.random.Generator, dimension: int = 24) -> dict[str, np.ndarray]:
+    """Random factors of every layer as a round keeps them, zeros in the slots that a client lacks."""
+    most, kept = max(ranks), {}
+    owned = (np.arange(most)[None, :] < np.array(ranks)[:, None]).astype(np.float32)
+    for layer in LAYERS:
+        for when in ("start", "trained"):
+            kept[f"{layer}/{when}/A"] = draw.normal(size=(len(ranks), most, dimension)).astype(np.float32) * owned[:, :, None]
+            kept[f"{layer}/{when}/B"] = draw.normal(size=(len(ranks), dimension, most)).astype(np.float32) * owned[:, None, :]
+        for what in ("server", "whole"):
+            kept[f"{layer}/{what}/A"] = draw.normal(size=(most, dimension)).astype(np.float32)
+            kept[f"{layer}/{what}/B"] = draw.normal(size=(dimension, most)).astype(np.float32)
+    return kept
 
 
 def make_history(rounds: int = 5, ranks: tuple[int, ...] = RANKS, seed: int = 0) -> pd.DataFrame:

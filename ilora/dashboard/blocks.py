@@ -9,9 +9,10 @@ import streamlit as st
 
 from ilora import figures
 from ilora.dashboard.chart import show_figure
-from ilora.dashboard.charts import CHARTS, Chart, View
+from ilora.dashboard.charts import CHARTS
 from ilora.dashboard.exporting import chart_export
 from ilora.dashboard.glossary import explain_all
+from ilora.dashboard.view import Chart, Reading, View
 from ilora.experiment import Experiment
 from ilora.measures import MEASURES, with_totals
 from ilora.methods import METHODS, PROVENANCE, Method
@@ -36,7 +37,7 @@ def chart_block(name: str, view: View) -> None:
     draw(f"chart.{name}", chart.title, chart.figure(view), chart.sentence(view), chart)
 
 
-def draw(key: str, title: str, figure: go.Figure, sentence: str, chart: Chart | None = None) -> None:
+def draw(key: str, title: str, figure: go.Figure, sentence: str, chart: Chart | Reading | None = None) -> None:
     """A titled figure, the sentence under it, and behind a popover how to read it."""
     with st.container(border=True, height="stretch", key=f"block.{key}"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -49,7 +50,7 @@ def draw(key: str, title: str, figure: go.Figure, sentence: str, chart: Chart | 
         st.caption(sentence)
 
 
-def explanation(chart: Chart) -> None:
+def explanation(chart: Chart | Reading) -> None:
     """How to read a chart, its formula, and the code that computed it."""
     with st.popover("How to read", type="tertiary", icon=":material/help:"):
         st.markdown(chart.reading)

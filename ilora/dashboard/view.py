@@ -40,6 +40,15 @@ class View:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How to read a picture, its formula, and where it was computed."""
+
+    reading: str
+    formula: str = ""
+    sources: tuple[str, ...] = ()  # "module:name" of what computed it
+
+
+@dataclass(frozen=True)
 class Chart:
     """A chart of one run, with all that a reader needs to trust it."""
 

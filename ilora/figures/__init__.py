@@ -9,6 +9,7 @@ from ilora.figures.export import as_block, as_html, as_table
 from ilora.figures.frame import method_style, rank_colours
 from ilora.figures.layers import alignment, angles, drift, error_by_layer, spectrum
 from ilora.figures.rounds import Trace, error_split, losses, over_rounds, traffic
+from ilora.figures.rules import rule_errors, truncation
 
 __all__ = [
     "Trace",
@@ -28,6 +29,8 @@ __all__ = [
     "over_rounds",
     "participation",
     "rank_colours",
+    "rule_errors",
     "spectrum",
     "traffic",
+    "truncation",
 ]

@@ -1,0 +1,136 @@
+"""Every aggregation rule on the same uploads: what each loses, at the server and at the client of the smallest rank."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ilora import diagnostics, products
+from ilora.adapters import Factors
+from ilora.aggregation import Aggregate, aggregate, relative
+from ilora.experiment import Experiment
+from ilora.ingredients import INGREDIENTS
+from ilora.records import Array, Round
+from ilora.scaling import Scaling
+
+PLAIN = "fedit"  # the method whose other stages add nothing
+NEED_A_START = ("full-rank-deltas", "mean-of-changes")  # they average changes since the broadcast, which one upload does not show
+RULES = {rule: ingredient.title for rule, ingredient in INGREDIENTS["aggregate"].items() if rule not in NEED_A_START}
+CUTS = {"QR": products.qr, "pivoted QR": products.pivoted_qr}
+
+
+class Outcome(NamedTuple):
+    """What a rule lost, as shares of the ideal update's length."""
+
+    rule: str
+    server: float  # ||G - ideal|| / ||ideal||
+    averaging: float  # before the cut to the server's rank
+    truncation: float  # by that cut
+    smallest: float  # what the client of the smallest rank holds after the broadcast, against the ideal
+
+
+class Uploads(NamedTuple):
+    """One layer's factors as they reach the server, and what the server needs beside them."""
+
+    factors: list[tuple[Tensor, Tensor]]
+    weights: list[float]
+    offsets: list[tuple[Tensor, Tensor]] | None = None  # where the clients' first product was cut out of their base
+    scaling: float | str | None = None
+
+
+def compare_rules(uploads: Uploads) -> list[Outcome]:
+    """The outcome of every rule, the smallest error first."""
+    outcomes = [outcome(rule, merged(rule, uploads), uploads) for rule in RULES]
+    return sorted(outcomes, key=lambda found: (round(found.server, 4), found.smallest))
+
+
+def merged(rule: str, uploads: Uploads) -> Aggregate:
+    """What a rule makes of the uploads."""
+    factors, weights, offsets, scaling = uploads
+    return aggregate(PLAIN, factors, weights, offsets=offsets, scaling=scaling, aggregate=rule)
+
+
+def outcome(rule: str, made: Aggregate, uploads: Uploads) -> Outcome:
+    """How far the server, and a client of the smallest rank, are from the ideal update."""
+    lost = diagnostics.aggregation_error(made)
+    return Outcome(
+        rule,
+        relative(lost.total, lost.ideal),
+        relative(lost.averaging, lost.ideal),
+        relative(lost.truncation, lost.ideal),
+        relative(products.norm(products.difference(received(made, uploads), made.ideal)), lost.ideal),
+    )
+
+
+def received(made: Aggregate, uploads: Uploads) -> Factors:
+    """The update that a client of the smallest rank holds after the broadcast."""
+    ranks = [len(A) for A, _ in uploads.factors]
+    k = min(range(len(ranks)), key=ranks.__getitem__)
+    if made.merge:
+        return made.held()
+    offset = None
+    if made.offset is not None and uploads.offsets is not None:
+        offset = Factors(*uploads.offsets[k]).times(made.scaling(ranks[k]))
+    return made.share(ranks[k], offset)
+
+
+def ideal_update(uploads: Uploads) -> Factors:
+    """The weighted sum of what the clients learned."""
+    return merged("mean", uploads).ideal
+
+
+def truncation_errors(update: Factors, most: int) -> dict[str, list[float]]:
+    """What is lost by keeping the first 1, 2, ..., `most` slots of a QR, a pivoted QR and an SVD, as shares of the update."""
+    length = products.norm(update)
+    S = products.svd(update)[1]
+    found = {}
+    for name, factorise in CUTS.items():
+        bank = factorise(update, most)
+        found[name] = [relative(products.norm(Factors(bank.A[r:], bank.B[:, r:])), length) for r in range(1, most + 1)]
+    found["SVD"] = [relative(float(S[r:].norm()), length) for r in range(1, most + 1)]
+    return found
+
+
+def uploads_of(experiment: Experiment, record: Round, layer: str, kept: dict[str, Array], first: dict[str, Array]) -> Uploads:
+    """What a stored round's clients sent of one layer; `kept` are the layer's factors of that round, `first` of round 1.
+
+    ValueError where the round does not keep what is needed.
+    """
+    if not kept:
+        raise ValueError("factors: this round keeps none; train the run anew to have them.")
+    ranks = slots(experiment, record, kept)
+    count = len(kept["trained/A"])
+    if count < len(record.clients["id"]):
+        raise ValueError(f"clients are {len(record.clients['id'])}; the record keeps the factors of {count} only.")
+    weights = record.clients["weight"][:count].astype(float)
+    factors = [_pair(kept, "trained", k, ranks[k]) for k in range(count)]
+    offsets = [_pair(first, "start", k, ranks[k]) for k in range(count)] if cut_out(experiment, record) else None
+    return Uploads(factors, (weights / weights.sum()).tolist(), offsets, _scaling(experiment.recipe.scaling))
+
+
+def slots(experiment: Experiment, record: Round, kept: dict[str, Array]) -> list[int]:
+    """How many slots each client of a round holds."""
+    whole = kept["trained/A"].shape[1]
+    return [whole] * len(record.clients["rank"]) if experiment.recipe.whole else [int(rank) for rank in record.clients["rank"]]
+
+
+def cut_out(experiment: Experiment, record: Round) -> bool:
+    """Whether the clients' first product is still cut out of their base in that round."""
+    recipe = experiment.recipe
+    return recipe.ingredients["initialise"] == "qr" and (record.index == 1 or not recipe.options.get("deltas", True))
+
+
+def _pair(kept: dict[str, Array], when: str, k: int, rank: int) -> tuple[Tensor, Tensor]:
+    """One client's factors as double precision tensors."""
+    A, B = kept[f"{when}/A"][k], kept[f"{when}/B"][k]
+    return torch.from_numpy(A[:rank]).double(), torch.from_numpy(B[:, :rank]).double()
+
+
+def _scaling(scaling: Scaling) -> float | str:
+    return str(scaling) if scaling.over else scaling.alpha
+
+
+def equal_weights(clients: Sequence[object]) -> list[float]:
+    """1/K for each."""
+    return [1 / len(clients)] * len(clients)
