@@ -39,11 +39,12 @@ _ONE_FACTOR = ("b-only", "alternate", "a-only", "diagonal", "alternate-top")  # 
 _WHOLE = ("top-slots", "alternate-top", "sketch")  # everyone holds all slots
 _MERGING = ("stack", "thresholded-stack")
 _REFACTORING = ("svd", "concat-qr", "concat-pivoted-qr", "rank-partitions", "full-rank-deltas")
+_PER_SLOT = ("mean-of-changes", "owners-mean")  # count who sends a slot
 _OF_PRODUCTS = (*_REFACTORING, *_MERGING, "corrected-mean", "mean-and-residual")
 
 CLASHES: tuple[Clash, ...] = (
     Clash(
-        "sharing", (*_ONE_FACTOR, "top-slots", "sketch"), "initialise", ("fresh",),
+        "sharing", (*_ONE_FACTOR, "top-slots", "sketch", "personal-slots"), "initialise", ("fresh",),
         "every client would draw an A of its own, and nobody's slots would mean the same", "initialise 'random'",
     ),
     Clash(
@@ -62,6 +63,30 @@ CLASHES: tuple[Clash, ...] = (
     Clash(
         "sharing", ("a-only",), "correction", ("control-variates",),
         "they would carry the gradients of B and of the head out of the client", "correction 'none'",
+    ),
+    Clash(
+        "sharing", ("a-only",), "weighting", ("contribution",),
+        "it needs the products B A, and no B ever reaches the server", "weighting 'samples'",
+    ),
+    Clash(
+        "sharing", ("personal-slots",), "aggregate", tuple(key for key in INGREDIENTS["aggregate"] if key not in _PER_SLOT),
+        "it takes all slots of a client, and some of them never leave it", "aggregate 'owners-mean'",
+    ),
+    Clash(
+        "sharing", ("personal-slots",), "upload", ("rotate", "prune-tail", "prune-weak"),
+        "it turns or drops slots, and personal ones must stay what they are", "upload 'as-is'",
+    ),
+    Clash(
+        "sharing", ("personal-slots",), "correction", ("control-variates", "scaffold", "global-direction"),
+        "it would carry what personal slots learn out of the client", "correction 'split-moments'",
+    ),
+    Clash(
+        "sharing", ("personal-slots",), "server", ("dual-shift",),
+        "it adds what personal slots learn to everyone's model", "server 'take'",
+    ),
+    Clash(
+        "correction", ("split-moments",), "objective", ("proximal", "dual", "roughness"),
+        "it pulls towards the received model, and the second half of the steps starts from another", "objective 'cross-entropy'",
     ),
     Clash(
         "sharing", ("diagonal",), "upload", ("without-scales",),

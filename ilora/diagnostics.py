@@ -37,11 +37,16 @@ def norms(stack: Stack) -> Tensor:
     return gram.sum((1, 2)).clamp_min(0).sqrt()
 
 
-def cosines(stack: Stack) -> Tensor:
-    """(K, K) cosines <D_i, D_j> / (||D_i|| ||D_j||) between products; NaN where one is zero."""
+def inner_products(stack: Stack) -> Tensor:
+    """(K, K) <D_i, D_j>_F between products, by the Gram identity."""
     K, slots = stack.A.shape[:2]
     A, B = stack.A.flatten(0, 1), stack.B.transpose(1, 2).flatten(0, 1)
-    inner = ((A @ A.T) * (B @ B.T)).view(K, slots, K, slots).sum((1, 3))
+    return ((A @ A.T) * (B @ B.T)).view(K, slots, K, slots).sum((1, 3))
+
+
+def cosines(stack: Stack) -> Tensor:
+    """(K, K) cosines <D_i, D_j> / (||D_i|| ||D_j||) between products; NaN where one is zero."""
+    inner = inner_products(stack)
     length = inner.diagonal().clamp_min(0).sqrt()
     return (inner / (length[:, None] * length[None, :])).clamp(-1, 1)
 

@@ -159,6 +159,13 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.weighting:update_norm",
             r"p_k=\|\Delta W_k\|_F/\sum_{j\in S}\|\Delta W_j\|_F",
         ),
+        "inverse-truncation": Ingredient(
+            "Inverse truncation error",
+            "A client counts more, the better its rank could hold the server's model.",
+            "ilora.stages.weighting:inverse_truncation",
+            r"p_k\propto\frac1{e_k+\varepsilon},\quad e_k=\frac{\|W^t-(W_0+B_k^0A_k^0)\|_F^2}{\|W^t-W_0\|_F^2}",
+            {"floor": Option(0.1, "what is added to each error, as a share of the server's update", least=1e-9, greatest=1e6)},
+        ),
     },
     "aggregate": {
         "mean": Ingredient(

@@ -101,11 +101,11 @@ def noisy_clients(clients: int, noisy: int, seed: int) -> tuple[int, ...]:
     return tuple(sorted(numpy_generator(seed, "noisy clients").permutation(clients)[:noisy].tolist()))
 
 
-def with_random_labels(labels: np.ndarray, shares: Shares, noisy: tuple[int, ...], classes: int, seed: int) -> np.ndarray:
-    """(n,) the labels, those of the noisy clients' samples drawn anew from all classes alike."""
+def with_random_labels(labels: np.ndarray, shares: Shares, noisy: tuple[int, ...], seed: int) -> np.ndarray:
+    """(n,) the labels, those of the noisy clients' samples drawn anew from all that occur, each as likely."""
     mixed = labels.copy()
     for k in noisy:
-        mixed[shares[k]] = numpy_generator(seed, "noisy labels", k).integers(classes, size=len(shares[k]))
+        mixed[shares[k]] = numpy_generator(seed, "noisy labels", k).choice(np.unique(labels), len(shares[k]))
     return mixed
 
 

@@ -37,7 +37,7 @@ from ilora.stages.initialise import Start
 from ilora.tasks import load_task
 from ilora.tasks.linears import find_linears
 from ilora.traffic import Traffic
-from ilora.training import LocalWork, correction_ratio
+from ilora.training import LocalWork, Trained, correction_ratio
 from ilora.turn import Setting, Turn, slots_of
 
 
@@ -73,9 +73,7 @@ class Simulation:
             self._dress()
         self.noisy = noisy_clients(len(self.ranks), experiment.noisy_clients, experiment.seed)
         if self.noisy:
-            mixed = with_random_labels(
-                task.train.labels.numpy(), self.shares, self.noisy, len(task.card.classes), experiment.seed
-            )
+            mixed = with_random_labels(task.train.labels.numpy(), self.shares, self.noisy, experiment.seed)
             self.train = replace(self.train, labels=torch.from_numpy(mixed).to(self.device))
         backbone = task.load_backbone()
         model = backbone.model.to(self.device)
@@ -148,7 +146,7 @@ class Simulation:
         work = self.local_work(turn)
         tell(0.1)
         turn.forwards += work.batches.numel() * (1 + getattr(self.stages["objective"], "extra_forwards", 0))
-        turn.trained = self.engine.train(work, lambda done, of: tell(0.1 + 0.7 * done / of))
+        turn.trained = self._train(turn, work, lambda fraction: tell(0.1 + 0.7 * fraction))
         sent = self.stages["upload"](turn)
         p = self.stages["weighting"](turn)
         if turn.index == 1:
@@ -234,6 +232,19 @@ class Simulation:
             return None
         own = [augment_draws(e.local_steps, e.batch_size, e.seed, turn.index, k) for k in turn.ids]
         return torch.stack(own).to(self.device)
+
+    def _train(self, turn: Turn, work: LocalWork, tell: Callable[[float], None]) -> Trained:
+        """Local training, in one piece unless the correction has a way of its own."""
+        whole, before = work.batches.shape[0] * work.batches.shape[1], 0
+
+        def train(part: LocalWork) -> Trained:
+            nonlocal before
+            done_before = before
+            before += part.batches.shape[0] * part.batches.shape[1]
+            return self.engine.train(part, lambda done, of: tell((done_before + done) / whole))
+
+        correction = self.stages["correction"]
+        return correction.train(turn, work, train) if hasattr(correction, "train") else train(work)
 
     def _aggregate(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> LayerOutcome:
         """One layer's way from the uploads to what the server will hold."""
@@ -321,7 +332,7 @@ class Simulation:
             {name: layer.own(turn.index).factors.truncate(self.rank) for name, layer in self.layers.items()},
             head=sum(tensor.numel() for tensor in self.head.values()),
             extra=getattr(self.stages["correction"], "extra_floats", 0),
-            extra_down=getattr(self.stages["correction"], "extra_floats_down", 0),
+            extra_down=sum(getattr(stage, "extra_floats_down", 0) for stage in self.stages.values()),
             packed=getattr(self.stages["upload"], "packed", None),
         )
 

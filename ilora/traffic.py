@@ -45,7 +45,8 @@ def count(
     heads = head * len(turn.ids) * turn.sharing.head
     up, down = (1 + extra) * (numbers + heads), (1 + extra + extra_down) * (down + heads)
     saved = 0 if packed is None else BYTES_PER_FLOAT * numbers - packed(numbers, vectors)
-    chosen = len(turn.ids) * len(aggregates) * ceil(turn.setting.rank / 8) if turn.budgets != turn.ranks else 0  # a bit a slot
+    told = turn.sharing.chosen or turn.budgets != turn.ranks  # which slots are sent: a bit for each that a client holds
+    chosen = len(aggregates) * sum(ceil(rank / 8) for rank in turn.ranks) if told else 0
     return Traffic(up, down, BYTES_PER_FLOAT * up - saved + chosen, BYTES_PER_FLOAT * down)
 
 

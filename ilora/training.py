@@ -63,18 +63,23 @@ class LocalWork:
     correction: Parameters | None = None  # added to every gradient
     trainable: Parameters | None = None  # 1 where a number may move, else 0; None: everywhere
     after_step: Parameters | None = None  # added to the parameters after every optimizer step
+    first_moments: Parameters | None = None  # what AdamW's m starts from; None: zero
     second_moments: Parameters | None = None  # what AdamW's v starts from; None: zero
-    steps_before: int = 0  # steps that AdamW counts as done when it starts from second moments
+    steps_before: int = 0  # steps that AdamW counts as done when it starts from moments
     keep_gradients: bool = False  # whether the mean gradient of the steps is asked for
     draws: Tensor | None = None  # (K, T, b, AUGMENT_DRAWS) in 0..1: how each sample is augmented; None: not at all
 
-    def __getitem__(self, clients: slice) -> "LocalWork":
+    def __getitem__(self, clients: slice | list[int]) -> "LocalWork":
         """The work of some of the clients."""
-        stacks = ("start", "given", "correction", "trainable", "after_step", "second_moments")
+        stacks = ("start", "given", "correction", "trainable", "after_step", "first_moments", "second_moments")
         there: dict[str, Parameters] = {name: own for name in stacks if (own := getattr(self, name)) is not None}
         mine: dict[str, Any] = {name: slice_clients(own, clients) for name, own in there.items()}
         draws = None if self.draws is None else self.draws[clients]
         return replace(self, base=self.base[clients], batches=self.batches[clients], draws=draws, **mine)
+
+    def part(self, steps: slice) -> "LocalWork":
+        """Some of the steps."""
+        return replace(self, batches=self.batches[:, steps], draws=None if self.draws is None else self.draws[:, steps])
 
     def step(self, forward: Forward, data: Data, parameters: Parameters, t: int | slice) -> Step:
         """The forward pass of these clients' step `t`; a slice takes the samples of several steps at once."""
@@ -93,7 +98,11 @@ class Trained:
     losses: Tensor
     gradient_norms: Tensor
     gradients: Parameters = field(default_factory=dict)  # the mean over the steps, uncorrected, where asked for
-    second_moments: Parameters = field(default_factory=dict)  # AdamW's v at the end, where it started from one
+    first_moments: Parameters = field(default_factory=dict)  # AdamW's m and v at the end, where it started from a v
+    second_moments: Parameters = field(default_factory=dict)
+
+
+Train = Callable[[LocalWork], Trained]
 
 
 def make_optimizer(kind: str, parameters: Sequence[Tensor], lr: float) -> torch.optim.Optimizer:
@@ -104,12 +113,20 @@ def make_optimizer(kind: str, parameters: Sequence[Tensor], lr: float) -> torch.
 
 
 def start_moments(optimizer: torch.optim.Optimizer, own: Parameters, work: LocalWork, client: int | slice) -> None:
-    """Let AdamW start from the work's second moments, cut to the shapes of `own`, and zero first moments."""
+    """Let AdamW start from the work's moments, cut to the shapes of `own`; a first moment that is not given is zero."""
     if work.second_moments is not None:
         for name, tensor in own.items():
-            v = cut(work.second_moments[name][client], tensor.shape).clone()
+            m = torch.zeros_like(tensor) if work.first_moments is None else work.first_moments[name][client]
+            m, v = (cut(moment, tensor.shape).clone() for moment in (m, work.second_moments[name][client]))
             steps = torch.tensor(float(work.steps_before))
-            optimizer.state[tensor] = {"step": steps, "exp_avg": torch.zeros_like(tensor), "exp_avg_sq": v}
+            optimizer.state[tensor] = {"step": steps, "exp_avg": m, "exp_avg_sq": v}
+
+
+def end_moments(optimizer: torch.optim.Optimizer, own: Parameters, work: LocalWork) -> tuple[Parameters, Parameters]:
+    """AdamW's m and v after the last step, where it started from a v; nothing otherwise."""
+    asked = own if work.second_moments is not None else {}
+    m, v = ({name: optimizer.state[own[name]][key] for name in asked} for key in ("exp_avg", "exp_avg_sq"))
+    return m, v
 
 
 @torch.no_grad()
@@ -156,6 +173,7 @@ class VectorisedEngine:
             losses,
             norms,
             joined([part.gradients for part in done]),
+            joined([part.first_moments for part in done]),
             joined([part.second_moments for part in done]),
         )
 
@@ -180,9 +198,8 @@ class VectorisedEngine:
             optimizer.step()
             add_after_step(parameters, work, slice(None))
             on_step(t + 1)
-        given = work.second_moments or {}
-        moments = {name: optimizer.state[parameters[name]]["exp_avg_sq"] for name in given}
-        return Trained({name: tensor.detach() for name, tensor in parameters.items()}, losses, norms, gradients, moments)
+        m, v = end_moments(optimizer, parameters, work)
+        return Trained({name: tensor.detach() for name, tensor in parameters.items()}, losses, norms, gradients, m, v)
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
         """Each client's sum_i w_i grad F_i over its own samples: lists of K index and weight tensors, (n_k,) each.

@@ -169,7 +169,8 @@ class Turn:
         return self.server()
 
     def server_update(self, layer: str) -> Factors:
-        """The update that the server's bank held before this round: s B A, and what is cut out of the base for it."""
+        """The update that the server's bank held before this round: s B A of all slots, less what is cut out of the base."""
         parameters, base = self.before
-        own = layer_stack(parameters, layer, base.ranks)[0].times(float(base.scales[0]))
+        bank = layer_stack(parameters, layer, base.ranks)
+        own = Factors(bank.A[0], bank.B[0]).times(float(base.scales[0]))
         return own if layer not in base.offsets else products.difference(own, base.offsets[layer][0])

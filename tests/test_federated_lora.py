@@ -28,6 +28,7 @@ from ilora.stages.server import AdamW
 from ilora.stages.sharing import top
 from ilora.stages.uploads import quantised, rotate, rotation
 from tests.engines.test_sequential import compare
+from tests.test_methods import at_home
 from tests.test_simulation import assert_nothing_moves, assert_same_bits, bits
 from tests.toy import (
     LAYERS,
@@ -547,7 +548,7 @@ def test_what_cannot_work_is_refused_with_the_reason_and_a_choice_that_can(stage
     with pytest.raises(ValueError, match=r"^option \S+ '.*' does not go with \S+ '.*': .*; the nearest choice is .*\.$"):
         Experiment(method="fedit", options={stage: key, other: with_})
     nearest_stage, nearest_key = clash.nearest.replace("'", "").split()
-    resolve("fedit", {stage: key, nearest_stage: nearest_key})
+    resolve(at_home(stage, key), {stage: key, nearest_stage: nearest_key})
 
 
 def allowed(options: dict[str, str]) -> bool:

@@ -90,11 +90,11 @@ def test_a_client_with_s_shards_sees_few_classes(shards):
 def test_a_noisy_client_holds_random_labels_and_nobody_else_does():
     shares = partition(LABELS, 6, "label")
     noisy = noisy_clients(6, 2, seed=1)
-    mixed = with_random_labels(LABELS, shares, noisy, 10, seed=1)
+    mixed = with_random_labels(LABELS, shares, noisy, seed=1)
     for k, share in enumerate(shares):
         wrong = (mixed[share] != LABELS[share]).mean()
         assert (0.75 < wrong < 1) if k in noisy else wrong == 0
-    np.testing.assert_array_equal(mixed, with_random_labels(LABELS, shares, noisy, 10, seed=1))
+    np.testing.assert_array_equal(mixed, with_random_labels(LABELS, shares, noisy, seed=1))
 
 
 def test_one_more_noisy_client_leaves_the_others_as_they_were():

@@ -25,6 +25,7 @@ from ilora.training import (
     adjust_gradient,
     client_norms,
     cut,
+    end_moments,
     make_optimizer,
     start_moments,
 )
@@ -45,7 +46,7 @@ class SequentialEngine:
         """Train one client after the other."""
         clients, steps = work.batches.shape[:2]
         gradients: list[Parameters] = []
-        moments: list[Parameters] = []
+        moments: tuple[list[Parameters], list[Parameters]] = ([], [])
         trained, losses, norms = [], torch.zeros(clients, steps), torch.zeros(clients, steps)
         for k in range(clients):
             mine = work[k : k + 1]
@@ -69,9 +70,9 @@ class SequentialEngine:
                 on_step(k * steps + t + 1, clients * steps)
             trained.append(self._padded(own, work.start))
             gradients.append(self._padded(total, work.start))
-            if work.second_moments is not None:
-                moments.append(self._padded({name: optimizer.state[t]["exp_avg_sq"] for name, t in own.items()}, work.start))
-        return Trained(stacked(trained), losses, norms, stacked(gradients), stacked(moments))
+            for kept, ended in zip(moments, end_moments(optimizer, own, work), strict=True):
+                kept.append(self._padded(ended, work.start))
+        return Trained(stacked(trained), losses, norms, stacked(gradients), stacked(moments[0]), stacked(moments[1]))
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
         """Each client's sum_i w_i grad F_i over its own samples."""

@@ -150,7 +150,11 @@ METHODS: dict[str, Method] = {
         idea="The server keeps a full-rank model and adds what clients changed, so what truncation hid is never lost.",
         formula=r"W^{t+1}=W^t+\sum_kp_k(B_kA_k-B_k^0A_k^0)",
         provenance="reconstruction",
-        choices=("weights by samples; the paper chooses them each round to shrink its bound",),
+        note="The paper chooses the weights each round to shrink its bound; weighting=inverse-truncation is our reading of that.",
+        choices=(
+            "weights by samples",
+            "as an option, weights by the inverse of what truncation hid from a client, p_k ~ 1 / (e_k + 0.1), e_k as a share",
+        ),
         cost="r_k (d_in + d_out) floats up and down; a dense state at the server",
         aggregate="full-rank-deltas",
     ),

@@ -24,6 +24,7 @@ class Shared(NamedTuple):
     head: bool = True  # whether the head is sent
     scales: Slots | None = None  # slots whose own scale D is trained and sent; None: no scale is
     receive: Slots | None = None  # slots that a client needs from the server; None: all that it holds
+    chosen: bool = False  # whether a client must say which of its slots it sends, a bit each
 
 
 def both(turn: Turn) -> Shared:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ilora import diagnostics
+from ilora import diagnostics, products
+from ilora.aggregation import weighted_update
 from ilora.turn import Turn
 
 
@@ -30,3 +31,21 @@ def rank_aware(turn: Turn) -> Tensor:
 def uniform(turn: Turn) -> Tensor:
     """p_k = 1/C."""
     return torch.full_like(turn.counts, 1 / len(turn.ids))
+
+
+def inverse_truncation(turn: Turn, floor: float = 0.1) -> Tensor:
+    """p_k ~ 1 / (e_k + floor), e_k = ||W_t - W_{t,k}||_F^2 / ||G_t||_F^2 what rank r_k could not hold of the server's model.
+
+    Our reading of FedHL (arXiv:2505.18494), which chooses p to shrink a bound on the drift that truncation causes. The same
+    for all while the server holds nothing; who holds everything counts at most 1 / floor.
+    """
+    errors, size = torch.zeros(len(turn.ids)), 0.0
+    for layer in turn.layers:
+        start, offset = turn.stack(turn.start, layer), turn.base.offsets.get(layer)
+        held = turn.server_update(layer)
+        size += products.norm(held) ** 2
+        for k in range(len(turn.ids)):
+            own = weighted_update(start, torch.eye(len(start))[k], turn.setting.scaling, offset)
+            errors[k] += products.norm(products.difference(held, own)) ** 2
+    p = 1 / (errors.to(turn.counts) / max(size, 1e-12) + floor)
+    return p / p.sum()
