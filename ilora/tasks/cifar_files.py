@@ -7,6 +7,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision import datasets
+
+from ilora.tasks.download import Archive, Watch, fetch
 
 
 class Images(NamedTuple):
@@ -17,27 +20,29 @@ class Images(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How one of the two data sets lies in its folder."""
+    """How one of the two data sets lies in its folder, as torchvision knows it."""
 
-    title: str
-    folder: str
+    archive: Archive
     train: tuple[str, ...]
     test: str
     labels: str
     meta: str
     names: str
 
+    @property
+    def title(self) -> str:
+        """The name of the data set."""
+        return self.archive.title
 
-CIFAR10 = Layout(
-    "CIFAR-10",
-    "cifar-10-batches-py",
-    tuple(f"data_batch_{batch}" for batch in range(1, 6)),
-    "test_batch",
-    "labels",
-    "batches.meta",
-    "label_names",
-)
-CIFAR100 = Layout("CIFAR-100", "cifar-100-python", ("train",), "test", "fine_labels", "meta", "fine_label_names")
+
+def _layout(title: str, official: type[datasets.CIFAR10], labels: str, size: int, unpacked: int) -> Layout:
+    archive = Archive(title, official.url, official.tgz_md5, official.base_folder, size, unpacked)
+    train = tuple(name for name, _ in official.train_list)
+    return Layout(archive, train, official.test_list[0][0], labels, official.meta["filename"], official.meta["key"])
+
+
+CIFAR10 = _layout("CIFAR-10", datasets.CIFAR10, "labels", 170_498_071, 186_215_000)
+CIFAR100 = _layout("CIFAR-100", datasets.CIFAR100, "fine_labels", 169_001_437, 186_220_000)
 
 _HARMLESS = {
     ("numpy", "ndarray"),
@@ -78,21 +83,39 @@ def read_images(path: Path, labels: str) -> Images:
     return Images(torch.from_numpy(rows.copy()), named)
 
 
-def read_names(folder: Path, layout: Layout) -> tuple[str, ...]:
+def find(folder: Path, layout: Layout) -> Path | None:
+    """Where under `folder`, or as `folder` itself, the files of a data set lie; None if they do not."""
+    places = (folder / layout.archive.folder, folder)
+    return next((place for place in places if (place / layout.test).is_file()), None)
+
+
+def find_or_fetch(folder: Path, layout: Layout, watch: Watch | None) -> Path:
+    """Where the files lie; with `watch` they are downloaded into `folder` first if they are missing."""
+    if found := find(folder, layout):
+        return found
+    if watch is not None:
+        return fetch(layout.archive, folder, watch)
+    raise FileNotFoundError(
+        f"{layout.title} does not lie in {folder}: there is no {layout.archive.folder}/{layout.test}; leave data empty to have it"
+        f" downloaded once ({layout.archive.size / 1e6:.0f} MB)."
+    )
+
+
+def read_names(place: Path, layout: Layout) -> tuple[str, ...]:
     """The names of the classes, in the order of their labels."""
-    with (folder / layout.folder / layout.meta).open("rb") as file:
-        return tuple(name.replace("_", " ") for name in _unpickle(file)[layout.names])
+    with (place / layout.meta).open("rb") as file:
+        return tuple(_unpickle(file)[layout.names])
 
 
-def read_train(folder: Path, layout: Layout) -> Images:
-    """All training batches that lie in `folder`."""
-    found = [path for name in layout.train if (path := folder / layout.folder / name).is_file()]
+def read_train(place: Path, layout: Layout) -> Images:
+    """All training batches that lie in `place`: where some are missing, those that are there."""
+    found = [place / name for name in layout.train if (place / name).is_file()]
     if not found:
-        raise FileNotFoundError(f"No training batch of {layout.title} lies in {folder / layout.folder}.")
+        raise FileNotFoundError(f"{place} holds no training batch of {layout.title}; its names are {', '.join(layout.train)}.")
     parts = [read_images(path, layout.labels) for path in found]
     return Images(torch.cat([part.pixels for part in parts]), torch.cat([part.labels for part in parts]))
 
 
-def read_test(folder: Path, layout: Layout) -> Images:
-    """The test batch in `folder`."""
-    return read_images(folder / layout.folder / layout.test, layout.labels)
+def read_test(place: Path, layout: Layout) -> Images:
+    """The test batch in `place`."""
+    return read_images(place / layout.test, layout.labels)
