@@ -8,6 +8,7 @@ from ilora.tasks.catalogue import BackboneCard, TaskCard
 
 if TYPE_CHECKING:
     from ilora.tasks.base import Task
+    from ilora.tasks.download import Watch
 
 LETTERS_VIT = BackboneCard(
     title="Tiny ViT, printed letters",
@@ -33,12 +34,32 @@ TASKS: dict[str, TaskCard] = {
         styles=("plain", "blur", "contrast", "rotation", "inversion"),
     ),
 }
-_MODULES = {"digits": "ilora.tasks.digits"}  # each has `load(name, backbone, folder) -> Task`
+_MODULES = {  # each has `load(name, backbone, folder) -> Task`, and `fetch(name, folder, watch)` where files are downloaded
+    "digits": "ilora.tasks.digits",
+}
 
 
 def data_folder() -> Path:
     """The folder `data/` beside the package: embedded assets, and downloads in `data/cache`."""
     return Path(__file__).resolve().parents[2] / "data"
+
+
+def place_of(folder: str = "") -> Path:
+    """Where files lie that do not come with the repository: `folder`, or `data/cache` if none is named."""
+    return Path(folder).expanduser() if folder else data_folder() / "cache"
+
+
+def is_at_hand(name: str, folder: str = "") -> bool:
+    """Whether the task's data can be loaded without a download."""
+    card, place = TASKS[name], place_of(folder)
+    return not card.download or any((place / file).is_file() for file in card.files)
+
+
+def fetch_task(name: str, folder: str, watch: "Watch") -> None:
+    """Download what the task lacks in `data/cache`; into a folder that somebody named nothing is written."""
+    module = import_module(_MODULES[name])
+    if not folder and not is_at_hand(name) and hasattr(module, "fetch"):
+        module.fetch(name, place_of(), watch)
 
 
 def load_task(name: str, backbone: str = "", folder: str = "") -> "Task":
@@ -48,6 +69,5 @@ def load_task(name: str, backbone: str = "", folder: str = "") -> "Task":
     """
     if name not in _MODULES:
         raise ValueError(f"task: {name!r} is not one of {', '.join(_MODULES)}")
-    where = Path(folder).expanduser() if folder else data_folder() / "cache"
-    task: Task = import_module(_MODULES[name]).load(name, backbone or TASKS[name].backbone, where)
+    task: Task = import_module(_MODULES[name]).load(name, backbone or TASKS[name].backbone, place_of(folder))
     return task

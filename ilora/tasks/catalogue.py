@@ -46,6 +46,7 @@ class TaskCard:
     regression: bool = False  # labels are numbers, and the head has one output
     any_backbone: bool = False  # whether any transformers model of its kind will do, by name or folder
     download: str = ""  # what data have to be fetched first, and how large they are; empty: nothing
+    files: tuple[str, ...] = ()  # any of these in the data folder shows that there is nothing to fetch
 
     @property
     def backbone(self) -> str:

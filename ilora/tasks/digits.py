@@ -3,22 +3,17 @@
 Nothing is downloaded: the digits come with scikit-learn, the backbone with this repository (made by `pretrain_digits.py`).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification
-from transformers.utils import logging
 
 from ilora.tasks import LETTERS_VIT, TASKS, data_folder
 from ilora.tasks.base import Backbone, Data, Task
+from ilora.tasks.embedded import load_embedded
 from ilora.tasks.styles import IMAGE_STYLES
 
 CARD = TASKS["digits"]
@@ -55,37 +50,13 @@ def tiny_vit(labels: int) -> ViTForImageClassification:
     return ViTForImageClassification(config)
 
 
-@contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def load_backbone(path: Path | None = None) -> Backbone:
     """The pretrained ViT, frozen and in eval mode, with an untrained head of ten classes that is the same at every call."""
     path = path or data_folder() / WEIGHTS
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SPLIT_SEED)
         fresh = tiny_vit(labels=len(CARD.classes))
-    head = {name: tensor for name, tensor in fresh.state_dict().items() if name.startswith("classifier.")}
-    try:
-        with _without_progress_bar():
-            loaded: Any = ViTForImageClassification.from_pretrained(
-                None, config=fresh.config, state_dict=load_file(path) | head, output_loading_info=True
-            )
-        model, info = loaded
-        if info["missing_keys"] or info["unexpected_keys"]:
-            raise RuntimeError("other tensors than this ViT's")
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise RuntimeError(
-            f"The backbone {path} is missing or damaged; `python -m ilora.tasks.pretrain_digits` makes it again."
-        ) from error
-    return Backbone(model.requires_grad_(False).eval(), head=("classifier",))
+    return load_embedded(fresh, path, "python -m ilora.tasks.pretrain_digits")
 
 
 def load(name: str, backbone: str, folder: Path) -> Task:

@@ -14,52 +14,23 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import ViTConfig, ViTForImageClassification
+from transformers import ViTForImageClassification
 from transformers.models.vit.modeling_vit import ViTAttention
 
 from ilora.tasks import data_folder
-from ilora.tasks.cifar_files import CIFAR100, Images, find_or_fetch, read_names, read_test, read_train
+from ilora.tasks.base import AUGMENT_DRAWS
+from ilora.tasks.cifar import MEAN, STD, only, small_vit
+from ilora.tasks.cifar_files import CIFAR100, Images, find_or_fetch, read_test, read_train
 from ilora.tasks.download import progress_bar
+from ilora.tasks.image_cards import CIFAR100_NAMES, CIFAR_VIT, CIFAR_VIT_50, SEEN, UNSEEN
 from ilora.tasks.images import flip_and_crop, normalise
 
-MEAN, STD = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
 PATCHES = 64
 KEPT = 32
 BATCH = 256
 LR = 2e-3
 EPOCHS = {False: 20, True: 24}
 WHOLE = {False: 1, True: 2}
-AUGMENT_DRAWS = 4
-CLASS_SEED = 0
-
-
-def small_vit(labels: int) -> ViTForImageClassification:
-    """An untrained ViT for (n, 3, 32, 32) pixels with a head of `labels` classes: wide and shallow, which is fast on a CPU."""
-    config = ViTConfig(
-        hidden_size=160,
-        num_hidden_layers=4,
-        num_attention_heads=5,
-        intermediate_size=400,
-        hidden_act="relu",
-        image_size=32,
-        patch_size=4,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    config.num_labels = labels
-    config._attn_implementation = "eager"  # for so few tokens faster than the fused kernel of a CPU
-    return ViTForImageClassification(config)
-
-
-def seen_classes() -> Tensor:
-    """The fifty of CIFAR-100's labels that the twin is pretrained on, ascending."""
-    return torch.randperm(100, generator=torch.Generator().manual_seed(CLASS_SEED))[:50].sort().values
-
-
-def only(images: Images, classes: Tensor) -> Images:
-    """The images of `classes`, labelled by their place in it."""
-    chosen = torch.isin(images.labels, classes)
-    return Images(images.pixels[chosen], torch.searchsorted(classes, images.labels[chosen]))
 
 
 def imitate_trained_attention(model: ViTForImageClassification) -> None:
@@ -126,6 +97,7 @@ class Trainer:
     def __init__(self, labels: int, steps: int, seed: int, device: str) -> None:
         torch.manual_seed(seed)
         self.model = small_vit(labels)
+        self.model.config._attn_implementation = "eager"  # for so few tokens faster than the fused kernel of a CPU
         imitate_trained_attention(self.model)
         model: nn.Module = self.model
         model.to(device)
@@ -233,15 +205,14 @@ A frozen backbone of the task `{task}`, made by `python -m ilora.tasks.pretrain_
   once, for this line: {accuracy:.1%}.
 """
 TWIN = """
-Seen, by label order: {seen}.
+Seen: {}.
 
-Left for the task: {left}.
+Left for the task: {}.
 """
 
 
-def describe(trainer: Trainer, path: Path, twin: bool, files: Path, train: Images, test: Images, seed: int) -> str:
+def describe(trainer: Trainer, path: Path, twin: bool, train: Images, test: Images, seed: int) -> str:
     """The card of the backbone in `path`, its accuracy measured now."""
-    names, seen = read_names(files, CIFAR100), set(seen_classes().tolist())
     device = train.pixels.device
     model = trainer.trained()
     model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
@@ -265,8 +236,7 @@ def describe(trainer: Trainer, path: Path, twin: bool, files: Path, train: Image
         test=len(test.labels),
         accuracy=accuracy(model, test),
     )
-    lists = {"seen": [names[label] for label in sorted(seen)], "left": [name for i, name in enumerate(names) if i not in seen]}
-    return card + TWIN.format(**{which: ", ".join(classes) for which, classes in lists.items()}) * twin
+    return card + TWIN.format(*(", ".join(CIFAR100_NAMES[label] for label in labels) for labels in (SEEN, UNSEEN))) * twin
 
 
 def on(data: Images, device: str) -> Images:
@@ -287,13 +257,13 @@ def main() -> None:
     files = find_or_fetch(args.data, CIFAR100, progress_bar())
     train, test = read_train(files, CIFAR100), read_test(files, CIFAR100)
     if args.twin:
-        train, test = only(train, seen_classes()), only(test, seen_classes())
+        train, test = only(train, SEEN), only(test, SEEN)
     train, test = on(train, device), on(test, device)
-    path = args.out / ("cifar-vit-50.safetensors" if args.twin else "cifar-vit.safetensors")
+    path = args.out / f"{CIFAR_VIT_50 if args.twin else CIFAR_VIT}.safetensors"
     labels = int(train.labels.max()) + 1
     trainer = pretrain(train, labels, EPOCHS[args.twin], WHOLE[args.twin], args.seed, path.with_suffix(".checkpoint"))
     save_backbone(trainer.trained(), path)
-    card = describe(trainer, path, args.twin, files, train, test, args.seed)
+    card = describe(trainer, path, args.twin, train, test, args.seed)
     path.with_suffix(".md").write_text(card, encoding="utf-8")
     print(card)
 

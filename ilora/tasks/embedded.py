@@ -1,0 +1,44 @@
+"""Backbones that come with the repository: weights without a head in one safetensors file, made again by a script."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from ilora.tasks.base import Backbone
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def load_embedded(fresh: PreTrainedModel, path: Path, script: str) -> Backbone:
+    """The weights in `path` in float32 under the untrained head of `fresh`, a model of their shapes; frozen and in eval mode.
+
+    RuntimeError, naming the script that makes the file again, where it is missing or damaged.
+    """
+    head = {name: tensor for name, tensor in fresh.state_dict().items() if name.startswith("classifier.")}
+    try:
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+        with _without_progress_bar():
+            loaded: Any = type(fresh).from_pretrained(
+                None, config=fresh.config, state_dict=tensors | head, output_loading_info=True
+            )
+        model, info = loaded
+        if info["missing_keys"] or info["unexpected_keys"]:
+            raise RuntimeError("other tensors than this model's")
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise RuntimeError(f"The backbone {path} is missing or damaged; `{script}` makes it again.") from error
+    return Backbone(model.requires_grad_(False).eval(), head=("classifier",))

@@ -1,0 +1,65 @@
+"""The cards of the image tasks that are no toys: CIFAR-10 and CIFAR-100, and the vision transformers that are adapted to them."""
+
+from ilora.tasks.catalogue import BackboneCard, TaskCard
+
+CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_CIFAR100 = """
+apple, aquarium fish, baby, bear, beaver, bed, bee, beetle, bicycle, bottle, bowl, boy, bridge, bus, butterfly, camel, can,
+castle, caterpillar, cattle, chair, chimpanzee, clock, cloud, cockroach, couch, crab, crocodile, cup, dinosaur, dolphin,
+elephant, flatfish, forest, fox, girl, hamster, house, kangaroo, keyboard, lamp, lawn mower, leopard, lion, lizard, lobster,
+man, maple tree, motorcycle, mountain, mouse, mushroom, oak tree, orange, orchid, otter, palm tree, pear, pickup truck,
+pine tree, plain, plate, poppy, porcupine, possum, rabbit, raccoon, ray, road, rocket, rose, sea, seal, shark, shrew, skunk,
+skyscraper, snail, snake, spider, squirrel, streetcar, sunflower, sweet pepper, table, tank, telephone, television, tiger,
+tractor, train, trout, tulip, turtle, wardrobe, whale, willow tree, wolf, woman, worm
+"""
+CIFAR100_NAMES = tuple(name.strip() for name in _CIFAR100.split(","))
+# the labels that the twin was pretrained on, torch.randperm(100) from seed 0
+SEEN: tuple[int, ...] = (4, 5, 7, 8, 10, 15, 16, 19, 20, 23, 24, 26, 29, 30, 31, 35, 37, 40, 41, 42, 44, 46, 52, 53, 54)
+SEEN += (56, 57, 59, 61, 63, 65, 66, 69, 71, 74, 76, 78, 80, 81, 82, 85, 89, 90, 91, 92, 93, 94, 95, 97, 98)
+UNSEEN = tuple(label for label in range(100) if label not in SEEN)
+
+CIFAR_VIT, CIFAR_VIT_50 = "cifar-vit", "cifar-vit-50"
+STYLES = ("plain", "blur", "contrast", "rotation", "inversion")
+
+
+def _linears(width: int, mlp: int) -> dict[str, tuple[int, int]]:
+    attention = dict.fromkeys(("query", "key", "value", "output"), (width, width))
+    return attention | {"mlp-in": (mlp, width), "mlp-out": (width, mlp)}
+
+
+_SMALL = _linears(160, 400)
+
+CIFAR_TASKS = {
+    "cifar10": TaskCard(
+        title="CIFAR-10",
+        about="60,000 colour photographs of 32 x 32 pixels in ten classes; 10,000 of them are the test set.",
+        backbones={
+            CIFAR_VIT: BackboneCard("cifar-vit, CIFAR-100", "A small vision transformer that has only seen CIFAR-100.", _SMALL)
+        },
+        classes=CIFAR10_NAMES,
+        train_samples=50_000,
+        test_samples=10_000,
+        styles=STYLES,
+        download="Data: 170 MB, once.",
+        files=("cifar-10-batches-py/test_batch", "test_batch"),
+    ),
+    "cifar100": TaskCard(
+        title="CIFAR-100",
+        about="60,000 colour photographs of 32 x 32 pixels in a hundred classes; 10,000 of them are the test set. cifar-vit-50"
+        " was pretrained on fifty of the classes and is adapted to the other fifty: 25,000 images to train on, 5,000 to test on,"
+        " none of which it has seen.",
+        backbones={
+            CIFAR_VIT_50: BackboneCard(
+                "cifar-vit-50, half of CIFAR-100",
+                "A small vision transformer that has seen fifty of the classes; the task is the other fifty.",
+                _SMALL,
+            )
+        },
+        classes=CIFAR100_NAMES,
+        train_samples=25_000,
+        test_samples=5_000,
+        styles=STYLES,
+        download="Data: 169 MB, once.",
+        files=("cifar-100-python/test", "test"),
+    ),
+}
