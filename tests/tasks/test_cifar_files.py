@@ -29,7 +29,7 @@ def a_pickle(path: Path, **changes: object) -> Path:
 
 def test_all_batches_are_read_in_order(tmp_path):
     cifar_standin.write(tmp_path / "cifar-10-batches-py", CIFAR10, classes=10)
-    place = find(tmp_path, CIFAR10)
+    place = find_or_fetch(tmp_path, CIFAR10, None)
     train, test = read_train(place, CIFAR10), read_test(place, CIFAR10)
     assert (len(train.labels), len(test.labels)) == (5 * 40, 40)
     assert train.pixels.dtype == torch.uint8
@@ -49,7 +49,7 @@ def test_the_same_images_as_torchvision_reads(tmp_path, layout, monkeypatch):
     monkeypatch.setattr(official, "_check_integrity", lambda self: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     theirs = official(tmp_path, train=True)
-    ours = read_train(find(tmp_path, layout), layout)
+    ours = read_train(find_or_fetch(tmp_path, layout, None), layout)
     assert np.array_equal(theirs.data, ours.pixels.permute(0, 2, 3, 1).numpy())
     assert theirs.targets == ours.labels.tolist()
 
@@ -117,7 +117,7 @@ def test_the_layouts_are_torchvisions():
 
 def test_the_real_files_have_the_published_sizes_and_the_cards_names(cifar_folder):
     for layout, classes, sizes in ((CIFAR10, CIFAR10_NAMES, {50_000, 20_000}), (CIFAR100, CIFAR100_NAMES, {50_000})):
-        place = find(cifar_folder, layout)
+        place = find_or_fetch(cifar_folder, layout, None)
         train, test = read_train(place, layout), read_test(place, layout)
         assert len(train.labels) in sizes
         assert torch.bincount(test.labels).tolist() == [10_000 // len(classes)] * len(classes)
