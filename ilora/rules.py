@@ -39,15 +39,17 @@ class Uploads(NamedTuple):
     scaling: float | str | None = None
 
 
-def compare_rules(uploads: Uploads) -> list[Outcome]:
+def compare_rules(uploads: Uploads, own: Experiment | None = None) -> list[Outcome]:
     """The outcome of every rule, the smallest error first."""
-    outcomes = [outcome(rule, merged(rule, uploads), uploads) for rule in RULES]
+    outcomes = [outcome(rule, merged(rule, uploads, own), uploads) for rule in RULES]
     return sorted(outcomes, key=lambda found: (round(found.server, 4), found.smallest))
 
 
-def merged(rule: str, uploads: Uploads) -> Aggregate:
-    """What a rule makes of the uploads."""
+def merged(rule: str, uploads: Uploads, own: Experiment | None = None) -> Aggregate:
+    """What a rule makes of the uploads; with `own`, what that experiment's method does with its own rule and options."""
     factors, weights, offsets, scaling = uploads
+    if own is not None and own.recipe.ingredients["aggregate"] == rule and not own.recipe.personalised:
+        return aggregate(own.method, factors, weights, offsets=offsets, scaling=scaling, **own.options)
     return aggregate(PLAIN, factors, weights, offsets=offsets, scaling=scaling, aggregate=rule)
 
 
@@ -63,16 +65,23 @@ def outcome(rule: str, made: Aggregate, uploads: Uploads) -> Outcome:
     )
 
 
-def received(made: Aggregate, uploads: Uploads) -> Factors:
-    """The update that a client of the smallest rank holds after the broadcast."""
+def received(made: Aggregate, uploads: Uploads, k: int | None = None) -> Factors:
+    """The update that client k, by default the one of the smallest rank, holds after the broadcast."""
     ranks = [len(A) for A, _ in uploads.factors]
-    k = min(range(len(ranks)), key=ranks.__getitem__)
+    k = min(range(len(ranks)), key=ranks.__getitem__) if k is None else k
     if made.merge:
         return made.held()
     offset = None
     if made.offset is not None and uploads.offsets is not None:
         offset = Factors(*uploads.offsets[k]).times(made.scaling(ranks[k]))
     return made.share(ranks[k], offset)
+
+
+def away(made: Aggregate, uploads: Uploads) -> list[float]:
+    """How far every client is from the ideal update after the broadcast, as shares of it."""
+    length = products.norm(made.ideal)
+    distances = [products.norm(products.difference(received(made, uploads, k), made.ideal)) for k in range(len(uploads.factors))]
+    return [relative(distance, length) for distance in distances]
 
 
 def ideal_update(uploads: Uploads) -> Factors:

@@ -3,7 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ilora.ingredients import INGREDIENTS
+from ilora.records import Array
+from ilora.scaling import Scaling
 from ilora.sentences import NOTHING
 
 if TYPE_CHECKING:
@@ -57,3 +61,62 @@ def _percent(share: float) -> str:
 def _listed(parts: Sequence[str]) -> str:
     """One, two and three, as in a sentence."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"
+
+
+def scaling(rule: Scaling, rank: int) -> str:
+    """Where alpha, r and alpha/r enter."""
+    if not rule.over:
+        return f"The update is s·BA with s = {rule.alpha:g} for every rank: α is not divided by r here."
+    root = "" if rule.over == "r" else "√"
+    return (
+        f"The update is s·BA with s = α/{root}r = {rule.alpha:g}/{root}{rank} = {rule(rank):.3g}."
+        " Clients of other ranks have another s."
+    )
+
+
+def received(name: str, A: Array, B: Array, rank: int, scale: float) -> str:
+    """What a client holds when its training begins."""
+    if not np.any(B):
+        return f"{name} starts with B = 0: its update is zero, its A is random."
+    length = np.linalg.norm(scale * B @ A)
+    return f"{name} holds {rank} of {len(A)} slots; its update s·BA has length {length:.2g}."
+
+
+def trained(name: str, moved: float, loss: float, dA: Array, dB: Array) -> str:
+    """How far local training moved a client, and which factor moved more."""
+    a, b = float(np.linalg.norm(dA)), float(np.linalg.norm(dB))
+    still = [factor for factor, change in (("A", a), ("B", b)) if change == 0]
+    text = f"{name}'s update moved by {moved:.2g} in this layer; its mean loss was {loss:.2f}."
+    if still:
+        return text + f" {' and '.join(still)} did not move."
+    return text + f" A changed by {a:.2g} and B by {b:.2g}."
+
+
+def sent(name: str, numbers: int, dense: int, weight: float) -> str:
+    """What an upload costs against a whole matrix, and how much it counts."""
+    return (
+        f"{name}'s factors are {numbers:,} numbers in this layer, where the whole matrix has {dense:,}."
+        f" It counts {100 * weight:.0f} % of the average."
+    )
+
+
+def merged(lost: "Outcome", own: bool) -> str:
+    """What the chosen way to merge lost."""
+    mine = ", this run's own way," if own else ""
+    if lost.server < NOTHING:
+        return f"{rule_title(lost.rule)}{mine} loses nothing: the server holds exactly the ideal update."
+    parts = f"averaging {_percent(lost.averaging)}, cutting the rank {_percent(lost.truncation)}"
+    return f"{rule_title(lost.rule)}{mine} {_loses(lost.server)}: {parts}."
+
+
+def tried(count: int, best: "Outcome", own: str) -> str:
+    """Which of the tried ways lost least."""
+    text = f"Of {count} ways that you tried, {rule_title(best.rule)} loses least at the server, {_percent(best.server)}."
+    return text + (" It is this run's own." if best.rule == own else "")
+
+
+def handed_back(name: str, error: float, merges: bool, least: float) -> str:
+    """How far a client is from the ideal when the next round begins."""
+    if merges:
+        return f"Everyone merges the whole update into its base: {name.lower()} is {_percent(error)} away from the ideal update."
+    return f"{name} is {_percent(error)} away from the ideal update; the closest client {_percent(least)}."

@@ -75,8 +75,7 @@ def test_a_real_rounds_own_rule_gives_the_error_on_record(method, options):
                 for r in (record, records[0])
             )
             uploads = rules.uploads_of(experiment, record, layer, kept, first)
-            made = rules.aggregate(
-                method, uploads.factors, uploads.weights, offsets=uploads.offsets, scaling=uploads.scaling, **options
-            )
+            made = rules.merged(rule, uploads, experiment)
+            assert rules.away(made, uploads)[3] == pytest.approx(rules.outcome(rule, made, uploads).smallest)
             found = rules.outcome(rule, made, uploads)
             assert found.server * norm(made.ideal) == pytest.approx(diagnosed.aggregation_error, rel=2e-3, abs=1e-5)

@@ -21,6 +21,7 @@ MENU: dict[
         "runs": ("Runs", "history", "Everything that was ever run: reopen, compare, rename, export, delete."),
     },
     "Look inside": {
+        "round": ("One round", "footprint", "What happens in one round, step by step, on real tensors."),
         "aggregation": ("Aggregation", "merge", "Why can't we just average A and B?"),
         "subspaces": ("Subspaces", "rotate_90_degrees_ccw", "Do the clients pull in the same directions?"),
     },

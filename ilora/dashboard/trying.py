@@ -12,6 +12,7 @@ from ilora import figures, sentences_inside
 from ilora.dashboard import lab
 from ilora.dashboard.blocks import draw
 from ilora.dashboard.view import Reading, View
+from ilora.experiment import Experiment
 
 if TYPE_CHECKING:
     from ilora.rules import Outcome, Uploads
@@ -141,7 +142,7 @@ def from_run(view: View) -> None:
         return
     ranks = tuple(len(A) for A, _ in uploads.factors)
     own = view.run.experiment.recipe.ingredients["aggregate"]
-    show(_tried_run(view.run.id, view.at, view.layer, uploads, ranks), own)
+    show(_tried_run(view.run.id, view.at, view.layer, uploads, view.run.experiment, ranks), own)
 
 
 def uploads_of(view: View) -> "Uploads":
@@ -153,15 +154,15 @@ def uploads_of(view: View) -> "Uploads":
 
 
 @st.cache_data(show_spinner=False, max_entries=512)
-def _tried_run(run: str, at: int, layer: str, _uploads: "Uploads", ranks: tuple[int, ...]) -> Tried:
-    return _tried(_uploads, ranks)
+def _tried_run(run: str, at: int, layer: str, _uploads: "Uploads", _own: Experiment, ranks: tuple[int, ...]) -> Tried:
+    return _tried(_uploads, ranks, _own)
 
 
-def _tried(uploads: "Uploads", ranks: Sequence[int]) -> Tried:
+def _tried(uploads: "Uploads", ranks: Sequence[int], own: Experiment | None = None) -> Tried:
     from ilora import rules
 
     most = min(sum(ranks), 2 * max(ranks))
-    return Tried(rules.compare_rules(uploads), rules.truncation_errors(rules.ideal_update(uploads), most), tuple(ranks))
+    return Tried(rules.compare_rules(uploads, own), rules.truncation_errors(rules.ideal_update(uploads), most), tuple(ranks))
 
 
 def show(tried: Tried, own: str = "") -> None:

@@ -6,10 +6,11 @@ work, and says its units on hover. Colours are Okabe and Ito's: colour and dash 
 
 from ilora.figures.clients import clients_accuracy, holdings, idea, participation
 from ilora.figures.export import as_block, as_html, as_table
+from ilora.figures.factors import factor_maps, handed_back, update_maps
 from ilora.figures.frame import method_style, rank_colours
 from ilora.figures.layers import alignment, angles, drift, error_by_layer, spectrum
 from ilora.figures.rounds import Trace, error_split, losses, over_rounds, traffic
-from ilora.figures.rules import rule_errors, truncation
+from ilora.figures.rules import rule_errors, rule_label, truncation
 
 __all__ = [
     "Trace",
@@ -22,6 +23,8 @@ __all__ = [
     "drift",
     "error_by_layer",
     "error_split",
+    "factor_maps",
+    "handed_back",
     "holdings",
     "idea",
     "losses",
@@ -30,7 +33,9 @@ __all__ = [
     "participation",
     "rank_colours",
     "rule_errors",
+    "rule_label",
     "spectrum",
     "traffic",
     "truncation",
+    "update_maps",
 ]

@@ -17,6 +17,7 @@ TITLES = {
     "": "What happens if …?",
     "compare": "Which method does better?",
     "runs": "Everything that was run",
+    "round": "What happens in one round?",
     "aggregation": "Why can't we just average A and B?",
     "subspaces": "Do the clients pull in the same directions?",
     "methods": "What does each method do?",

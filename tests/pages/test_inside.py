@@ -33,8 +33,44 @@ def test_the_rules_on_a_runs_own_factors_name_its_rule(open_app, store):
     assert len(app.get(CHART)) == 2
 
 
-@pytest.mark.parametrize("page", ["aggregation"])
+@pytest.mark.parametrize("page", ["aggregation", "round"])
 def test_every_page_says_something_before_anything_was_run(open_app, page):
     app = open_app(page)
     assert len(app.get(CHART)) >= 1
     assert len(said(app)) > 100
+
+
+def test_a_round_is_walked_step_by_step_and_the_learner_merges(open_app, store):
+    run_id = store_run(store, Experiment(ranks=(4, 2, 8), method="flexlora", rounds=2, scaling="16/r"), done=2)
+    app = open_app("round", run=run_id)
+    assert app.selectbox(key="step.client").value == 1  # the one of the smallest rank
+    assert "**Client 2 (rank 2)** has room for **2** of 8 slots" in said(app)
+    assert "s = α/r = 16/2 = 8" in said(app)
+    for words in ("**10 steps** of 16 samples", "sends its factors, and never its samples", "How shall it make one update"):
+        app.button(key="step.next").click().run()
+        assert words in said(app)
+    assert len(app.get(CHART)) == 0
+    app.button(key="step.merge").click().run()
+    assert "“Mean of padded factors” loses" in said(app)
+    app.selectbox(key="step.rule").set_value("svd").run()
+    app.button(key="step.merge").click().run()
+    assert "“Sum and SVD”, this run's own way, loses" in said(app)
+    assert "Of 2 ways that you tried, “Sum and SVD” loses least" in said(app)
+    app.button(key="step.next").click().run()
+    assert "Merged by *Sum and SVD*" in said(app)
+    assert app.button(key="step.next").disabled
+    app.button(key="step.back").click().run()
+    assert not app.exception
+
+
+@pytest.mark.parametrize("method", ["fedhl", "fedsa-lora", "lora-a2", "flora"])
+def test_every_step_draws_for_methods_of_every_kind(open_app, store, method):
+    run_id = store_run(store, Experiment(ranks=(4, 2, 8), method=method, rounds=2), done=2)
+    app = open_app("round", run=run_id)
+    for step in range(5):
+        if step == 3:
+            app.button(key="step.merge").click().run()
+        assert not app.exception, (step, app.exception)
+        if step < 4:
+            app.button(key="step.next").click().run()
+    assert "the model goes back" in said(app)
