@@ -87,7 +87,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_experiment(compare, skip=("method",))
     compare.add_argument("--csv", metavar="FILE", help="write the table to FILE too")
-    compare.add_argument("--suite", choices=("seeds",), help="instead: every method over several seeds, as a document")
+    compare.add_argument(
+        "--suite",
+        choices=("seeds", "tasks"),
+        help="instead: a document over several seeds, of every method, or on CIFAR and GLUE",
+    )
     compare.add_argument("--seeds", type=int, default=5, help="how many seeds the suite takes (default: %(default)s)")
     compare.add_argument("--out", default="docs/results.md", help="where the suite's document goes (default: %(default)s)")
     add("methods", methods_command, "list the methods").add_argument("--json", action="store_true", help="everything, as JSON")
@@ -200,6 +204,12 @@ def suite_command(chosen: argparse.Namespace) -> int:
     """Train every method over several seeds in worker processes, and write the document with their table."""
     if not 2 <= chosen.seeds <= 100:
         raise ValueError(f"seeds is {chosen.seeds}; allowed: a whole number from 2 to 100.")
+    if chosen.suite == "tasks":
+        from ilora.task_suite import SUITE_TASKS, write_task_results
+
+        columns = write_task_results(Path(chosen.out), read_experiment(chosen), SUITE_TASKS, chosen.seeds)
+        print(f"{chosen.out}: {len(columns)} tasks, {chosen.seeds} seeds each.")
+        return 0
     from ilora.suites import write_results
 
     frame = write_results(Path(chosen.out), read_experiment(chosen), list(METHODS), chosen.seeds)

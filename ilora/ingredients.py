@@ -102,6 +102,12 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "ilora.stages.sharing:b_only",
             r"\{B_k\},\quad A_k=A_{1:r_k,:}\ \text{frozen}",
         ),
+        "head-only": Ingredient(
+            "The head alone",
+            "No adapter is trained, only the head on the frozen backbone: what is left without LoRA.",
+            "ilora.stages.sharing:head_only",
+            r"\{h_k\},\quad\Delta W_k=0",
+        ),
         "alternate": Ingredient(
             "B and A in turn",
             "Odd rounds train and send B, even rounds A; the other factor is common then, so the mean is exact.",

@@ -1,9 +1,11 @@
 """Suites: every method over several seeds on the same clients and batches, and the table that the documents quote."""
 
 import os
+import re
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import isnan, sqrt
 from pathlib import Path
 from typing import Any
@@ -44,17 +46,28 @@ def rows_of(methods: Sequence[str]) -> list[Row]:
 
 
 def run_seeds(store: Store, base: Experiment, rows: Sequence[Row], seeds: int) -> dict[str, list[Run]]:
-    """Train every row under seeds 0, 1, ... in worker processes, reuse what the store has; runs by row title."""
-    known = {run.experiment_json: run.id for run in store.runs(GROUP) if run.status == "finished"}
-    ids: dict[str, list[str]] = {}
-    for row in rows:
-        for seed in range(seeds):
-            experiment = base.replace(method=row.method, options=row.options, seed=seed)
-            wanted = known.get(experiment.to_json())
-            name = f"{row.title}, seed {seed}"
-            ids.setdefault(row.title, []).append(wanted or jobs.submit(store, experiment, name, group=GROUP))
-    wait_for(store, [run_id for group in ids.values() for run_id in group])
-    return {title: [store.run(run_id) for run_id in group] for title, group in ids.items()}
+    """Train every row under seeds 0, 1, ... in worker processes; runs by row title."""
+    wanted = {
+        row.title: [base.replace(method=row.method, options=row.options, seed=seed) for seed in range(seeds)] for row in rows
+    }
+    return run_all(store, wanted, GROUP)
+
+
+def run_all(store: Store, wanted: Mapping[str, Sequence[Experiment]], group: str) -> dict[str, list[Run]]:
+    """Train experiments in worker processes, those of every title together; what the store has of the group is reused."""
+    known = {run.experiment.to_json(): run.id for run in store.runs(group) if run.status == "finished"}
+    ids: dict[str, list[str]] = {title: [] for title in wanted}
+    for title, experiment in by_seed(wanted):
+        found = known.get(experiment.to_json())
+        ids[title].append(found or jobs.submit(store, experiment, f"{title}, seed {experiment.seed}", group=group))
+    wait_for(store, [run_id for own in ids.values() for run_id in own])
+    return {title: [store.run(run_id) for run_id in own] for title, own in ids.items()}
+
+
+def by_seed(wanted: Mapping[str, Sequence[Experiment]]) -> list[tuple[str, Experiment]]:
+    """Titles with their experiments, the first of every title before the second of any: an early stop leaves whole seeds."""
+    turns = zip_longest(*([(title, experiment) for experiment in own] for title, own in wanted.items()))
+    return [pair for turn in turns for pair in turn if pair]
 
 
 def wait_for(store: Store, ids: Sequence[str]) -> None:
@@ -173,9 +186,17 @@ def sentences(frame: pd.DataFrame) -> list[str]:
 
 
 def write_results(path: Path, base: Experiment, methods: Sequence[str], seeds: int) -> pd.DataFrame:
-    """Run the suite and write its document to `path`."""
+    """Run the suite and write its part of the document at `path`."""
     store = Store()
     frame = table(store, run_seeds(store, base, rows_of(methods), seeds))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(report(base, frame), encoding="utf-8")
+    put_part(path, report(base, frame))
     return frame
+
+
+def put_part(path: Path, part: str) -> None:
+    """Replace the part of a document that has the same first heading, or append it; other parts stay."""
+    parts = re.split(r"(?m)^(?=# )", path.read_text(encoding="utf-8")) if path.exists() else []
+    heading = part.splitlines()[0]
+    written = {own.splitlines()[0]: own.strip() for own in parts if own.strip()} | {heading: part.strip()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(written.values()) + "\n", encoding="utf-8")

@@ -63,7 +63,8 @@ def test_iloras_modes_and_its_ablation_have_rows_of_their_own():
 
 
 @pytest.mark.slow
-def test_a_suite_trains_every_seed_once_and_reuses_what_it_has(tmp_path):
+def test_a_suite_trains_every_seed_once_and_reuses_what_it_has(tmp_path, monkeypatch):
+    monkeypatch.setenv("ILORA_HOME", str(tmp_path / "home"))
     base = Experiment(ranks=[1, 2], rounds=1, local_steps=1)
     first = write_results(tmp_path / "results.md", base, ["fedit"], 2)
     runs = len(Store().runs())

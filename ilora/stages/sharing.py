@@ -38,6 +38,12 @@ def b_only(turn: Turn) -> Shared:
     return Shared(nothing, turn.owned, nothing, turn.owned)
 
 
+def head_only(turn: Turn) -> Shared:
+    """Train and send the head alone, on the backbone as it is: what is left without LoRA, a comparison's floor."""
+    nothing = turn.owned & False
+    return Shared(nothing, nothing, nothing, nothing)
+
+
 def alternate(turn: Turn) -> Shared:
     """Train and send B in odd rounds, A in even ones, so that the other factor is common (RoLoRA, arXiv:2502.01755)."""
     if turn.index % 2 == 1:

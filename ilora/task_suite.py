@@ -1,0 +1,127 @@
+"""The suite over real tasks: methods, floor and ceiling on CIFAR and GLUE over several seeds, as one table.
+
+The floor trains the head alone on the frozen backbone. The ceiling is one client with everybody's data and the largest rank
+that takes as many steps as all clients together.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ilora.experiment import Experiment
+from ilora.store import Run, Store
+from ilora.suites import interval, put_part, rows_of, run_all
+from ilora.tasks import TASKS
+
+GROUP = "suite-tasks"
+COMPARED = ("ilora", "fedit", "flora", "flexlora", "ffa-lora", "fedex-lora", "raflora", "fedrot-lora")
+FLOOR, CEILING = "Frozen backbone, head alone", "Centralised LoRA"
+SUITE_TASKS = ("cifar10", "cifar100", "sst2", "cola", "mrpc", "stsb")
+LEARNING_RATES: dict[str, float] = {}  # of tasks that learn badly at the common one
+
+
+def entries(base: Experiment) -> dict[str, dict[str, Any]]:
+    """What differs from a task's experiment in each line of the table: the compared methods, then floor and ceiling."""
+    compared: dict[str, dict[str, Any]] = {row.title: {"method": row.method, "options": row.options} for row in rows_of(COMPARED)}
+    everybody = {"ranks": [max(base.client_ranks)], "skew": "iid", "participation": 1.0}
+    return {
+        **compared,
+        FLOOR: {"method": "fedit", "options": {"sharing": "head-only"}},
+        CEILING: {"method": "fedit", "local_steps": base.local_steps * len(base.client_ranks), **everybody},
+    }
+
+
+def run_tasks(store: Store, bases: Mapping[str, Experiment], seeds: int) -> dict[str, dict[str, list[Run]]]:
+    """Train every line of the table on every task under seeds 0, 1, ...; runs by task and line."""
+    wanted = {
+        f"{task}: {title}": [base.replace(seed=seed, **changes) for seed in range(seeds)]
+        for task, base in bases.items()
+        for title, changes in entries(base).items()
+    }
+    runs = run_all(store, wanted, GROUP)
+    return {task: {title: runs[f"{task}: {title}"] for title in entries(base)} for task, base in bases.items()}
+
+
+def column(lines: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """One task's column of the table: mean and half interval of the last round's main score, a row per line."""
+    scores = {title: [run.last["accuracy"] for run in group if run.status == "finished"] for title, group in lines.items()}
+    known = {title: interval(own) for title, own in scores.items() if own}
+    return pd.DataFrame.from_dict(known, orient="index", columns=["mean", "half"])
+
+
+def report(bases: Mapping[str, Experiment], columns: Mapping[str, pd.DataFrame], seeds: int) -> str:
+    """The table as a part of a document, with what it says in sentences; every number in it comes from `columns`."""
+    titles = list(dict.fromkeys(title for own in columns.values() for title in own.index))
+    return "\n".join(
+        [
+            "# Results on CIFAR and GLUE",
+            "",
+            "Written by `python -m ilora compare --suite tasks`; do not edit. Scores times 100 after the last round, mean over",
+            f"{seeds} seeds ± half of the 95 % t-interval. Each backbone is the small one that comes with this repository: the",
+            "scores say how the methods compare at this size, and nothing about the sizes of the papers.",
+            "",
+            "| task | score | backbone | clients and ranks | skew | rounds × steps × batch | optimizer |",
+            "|---|---|---|---|---|---|---|",
+            *(setting_line(base) for base in bases.values()),
+            "",
+            f"{FLOOR}: no adapter at all. {CEILING}: one client with all data, the largest rank, and as many steps as all",
+            "clients together. The best federated mean of a task is bold.",
+            "",
+            f"| method | {' | '.join(TASKS[task].title for task in bases)} |",
+            f"|---|{'---|' * len(bases)}",
+            *(f"| {title} | {' | '.join(cell(columns[task], title) for task in bases)} |" for title in titles),
+            "",
+            *(f"- {sentence(TASKS[task].title, columns[task])}" for task in bases),
+        ]
+    )
+
+
+def setting_line(base: Experiment) -> str:
+    """What was run on one task."""
+    card = TASKS[base.task]
+    ranks = base.ranks if isinstance(base.ranks, str) else ", ".join(map(str, base.ranks))
+    skew = f"{base.skew}, alpha {base.alpha:g}" if base.skew in ("label", "quantity") else base.skew
+    return (
+        f"| {card.title} | {card.metric} | {base.backbone} | {len(base.client_ranks)}, {ranks} | {skew}"
+        f" | {base.rounds} × {base.local_steps} × {base.batch_size} | {base.optimizer}, {base.lr:g} |"
+    )
+
+
+def cell(own: pd.DataFrame, title: str) -> str:
+    """Mean and half interval of one line on one task."""
+    if title not in own.index:
+        return "not run"
+    text = f"{100 * own['mean'][title]:.1f} ± {100 * own['half'][title]:.1f}"
+    return f"**{text}**" if title == ranking(own).index[0] else text
+
+
+def ranking(own: pd.DataFrame) -> pd.DataFrame:
+    """The federated lines of a column, the best first."""
+    return own.drop(index=[FLOOR, CEILING], errors="ignore").sort_values("mean", ascending=False)
+
+
+def sentence(task: str, own: pd.DataFrame) -> str:
+    """What one column says: who leads, how many cannot be told from the leader, and what LoRA brought at all."""
+    ranked, mean = ranking(own), own["mean"]
+    best, floor = ranked.index[0], ranked["mean"].iloc[0] - ranked["half"].iloc[0]
+    level = int((ranked["mean"] + ranked["half"] >= floor).sum()) - 1
+    doubt = f"; these seeds cannot tell it from {level} of the other {len(ranked) - 1}" if level else ", alone"
+    return (
+        f"{task}: {best} has the highest mean{doubt}. It is {100 * (mean[best] - mean[FLOOR]):+.1f} points from the head alone"
+        f" and {100 * (mean[best] - mean[CEILING]):+.1f} from centralised LoRA. ILoRA in its corrected mode is at place"
+        f" {list(ranked.index).index('ILoRA, corrected') + 1} of {len(ranked)}."
+    )
+
+
+def write_task_results(path: Path, base: Experiment, tasks: Sequence[str], seeds: int) -> dict[str, pd.DataFrame]:
+    """Run the suite with the settings of `base` on every task and write its part of the document at `path`."""
+    store = Store()
+    bases = {
+        task: base.replace(task=task, backbone="", targets=(), lr=LEARNING_RATES.get(task, base.lr), method="ilora", options={})
+        for task in tasks
+    }
+    columns = {task: column(runs) for task, runs in run_tasks(store, bases, seeds).items()}
+    put_part(path, report(bases, columns, seeds))
+    return columns

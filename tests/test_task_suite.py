@@ -1,0 +1,79 @@
+"""The table over real tasks: floor and ceiling are what they say, parts of a document do not touch each other."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ilora.experiment import Experiment
+from ilora.running import run
+from ilora.suites import put_part
+from ilora.task_suite import CEILING, COMPARED, FLOOR, cell, entries, report, sentence, write_task_results
+
+BASE = Experiment(ranks=[1, 3], rounds=2, local_steps=2, batch_size=8)
+
+
+def a_column(**means: float) -> pd.DataFrame:
+    rows = {FLOOR: (0.5, 0.01), CEILING: (0.95, 0.01), "ILoRA, corrected": (0.8, 0.01)}
+    rows |= {name: (mean, 0.01) for name, mean in means.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "half"])
+
+
+def test_the_floor_trains_the_head_and_nothing_else():
+    result = run(BASE.replace(**entries(BASE)[FLOOR]))
+    before, after = result.rounds[0].factors, result.rounds[-1].factors
+    assert all(np.abs(tensor).max() == 0 for name, tensor in after.items() if name.endswith("/B"))
+    assert all(np.array_equal(before[name], after[name]) for name in before if name.endswith("/A"))
+    assert result.rounds[-1].loss < result.rounds[0].loss
+    assert result.rounds[-1].bytes_up == 2 * 4 * result.simulation.facts.head_parameters
+
+
+def test_the_ceiling_sees_as_many_samples_in_one_place_as_all_clients_together():
+    central = BASE.replace(**entries(BASE)[CEILING])
+    assert central.client_ranks == (3,)
+    assert central.local_steps * len(central.client_ranks) == BASE.local_steps * len(BASE.client_ranks)
+
+
+def test_every_compared_method_has_a_line():
+    lines = entries(BASE)
+    assert {changes["method"] for changes in lines.values()} == set(COMPARED)
+    assert {"ILoRA, corrected", "ILoRA, paper", "ILoRA, official"} < set(lines)
+
+
+def test_a_leader_alone_is_told_from_one_in_company():
+    assert "FedIT has the highest mean, alone. It is +40.0 points from the head alone and -5.0" in sentence(
+        "X", a_column(FedIT=0.9, FLoRA=0.7)
+    )
+    assert "cannot tell it from 1 of the other 2" in sentence("X", a_column(FedIT=0.9, FLoRA=0.885))
+    assert "ILoRA in its corrected mode is at place 3 of 3" in sentence("X", a_column(FedIT=0.9, FLoRA=0.885))
+
+
+def test_only_the_best_federated_mean_is_bold():
+    column = a_column(FedIT=0.9)
+    assert cell(column, "FedIT") == "**90.0 ± 1.0**"
+    assert cell(column, CEILING) == "95.0 ± 1.0"
+    assert cell(column, "FLoRA") == "not run"
+
+
+def test_a_part_of_a_document_replaces_itself_and_leaves_the_others(tmp_path):
+    path = tmp_path / "results.md"
+    for part in ("# One\n\nfirst", "# Two\n\n## Within\n\nsecond", "# One\n\nfirst again"):
+        put_part(path, part)
+    assert path.read_text(encoding="utf-8") == "# One\n\nfirst again\n\n# Two\n\n## Within\n\nsecond\n"
+
+
+def test_the_report_says_what_was_run():
+    text = report({"digits": BASE}, {"digits": a_column(FedIT=0.9)}, 3)
+    assert "| Handwritten digits | accuracy | tiny-vit-letters | 2, 1, 3 | label, alpha 0.3 | 2 × 2 × 8 | adamw, 0.002 |" in text
+    assert "| FedIT | **90.0 ± 1.0** |" in text
+
+
+@pytest.mark.slow
+def test_the_suite_writes_its_part(tmp_path, monkeypatch):
+    monkeypatch.setenv("ILORA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("ilora.task_suite.COMPARED", ("ilora",))
+    base = BASE.replace(rounds=1, local_steps=1)
+    columns = write_task_results(tmp_path / "results.md", base, ["digits"], 2)
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert text.startswith("# Results on CIFAR and GLUE")
+    assert set(columns["digits"].index) == set(entries(base))
+    assert "not run" not in text
