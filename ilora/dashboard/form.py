@@ -34,6 +34,20 @@ SKEW_NAMES = {
 TRAINING = {"participation", "local_steps", "batch_size", "optimizer", "lr", "scaling", "targets", "engine", "device"}
 ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 100.0)
 UNKNOWN_DOWNLOAD = "The model is read from its folder, or fetched from the Hugging Face hub on the first run."
+HIDABLE = {  # what a classroom's link may hide: fields, and the two parts that open
+    "task": "Task",
+    "method": "Method",
+    "ranks": "Ranks",
+    "clients": "Clients",
+    "skew": "Who holds what",
+    "alpha": "Dirichlet α",
+    "noisy_clients": "Noisy clients",
+    "rounds": "Rounds",
+    "seed": "Seed",
+    "training": "Training",
+    "ingredients": "Ingredients",
+}
+CURRENT = "form.experiment"  # what the form last described
 SAVED: dict[str, Any] = {"persist_state": "session"}
 
 
@@ -47,7 +61,8 @@ class Form:
     @contextmanager
     def field(self, *names: str) -> Iterator[None]:
         """Draw the control of some fields; leaves a place for their problems under it."""
-        yield
+        with _unless_hidden(*names):
+            yield
         place = st.container()
         for name in names:
             self.places[name] = place
@@ -57,6 +72,18 @@ class Form:
     def problem(self, name: str, sentence: str) -> None:
         """Say what is wrong under the control of a field."""
         self.places.get(name, next(iter(self.places.values()))).markdown(f":red[:material/error: {_plain(sentence)}]")
+
+
+@contextmanager
+def _unless_hidden(*names: str) -> Iterator[None]:
+    """Draw controls, and take them off the screen again if a classroom's link hides one of them: their values stay."""
+    if not link.hidden() & set(names):
+        yield
+        return
+    place = st.empty()
+    with place.container():
+        yield
+    place.empty()
 
 
 def experiment_form(*, with_method: bool = True) -> Experiment | None:
@@ -69,12 +96,14 @@ def experiment_form(*, with_method: bool = True) -> Experiment | None:
     _length(form)
     _advanced(form)
     if with_method:
-        with form.field("options"), st.expander("Ingredients", icon=":material/tune:"):
+        with form.field("options", "ingredients"), st.expander("Ingredients", icon=":material/tune:"):
             st.caption("A method is a recipe. Swap one ingredient and see its effect alone.")
             mode = st.session_state.get(f"option.{form.values['method']}..mode", "")
             form.values["options"] = switchboard(form.values["method"], mode)
     try:
-        return Experiment(**form.values)
+        experiment = Experiment(**form.values)
+        st.session_state[CURRENT] = experiment
+        return experiment
     except ValueError as error:
         form.problem(link.field_of(error), str(error))
         return None
@@ -219,7 +248,7 @@ def _length(form: Form) -> None:
 
 def _advanced(form: Form) -> None:
     wrong = bool(TRAINING & link.problems().keys())
-    with st.expander("Training", icon=":material/fitness_center:", expanded=wrong):
+    with _unless_hidden("training"), st.expander("Training", icon=":material/fitness_center:", expanded=wrong):
         with form.field("participation"):
             _number(form, "participation", "Participation", 0.001, 1.0, step=0.1, format="%.3g", help=explain("participation"))
         with form.field("local_steps"):

@@ -13,6 +13,7 @@ import streamlit as st
 from ilora.experiment import Experiment
 
 FIELDS = tuple(f.name for f in fields(Experiment))
+KEPT = ("hide", "room")  # of a classroom's link: they stay for the whole visit
 _WRITTEN, _PROBLEMS = "link_written", "link_problems"
 _SUBJECT = re.compile(r"(?:option )?'?([\w-]+)'?")
 
@@ -54,7 +55,7 @@ def describes_experiment() -> bool:
 
 def publish(experiment: Experiment | None, **more: str) -> None:
     """Write the experiment, and whatever else the page needs to show the same again, into the address."""
-    query = {name: text for name, text in more.items() if text} | (experiment.to_query() if experiment else {})
+    query = _classroom() | {name: text for name, text in more.items() if text} | (experiment.to_query() if experiment else {})
     if query != st.query_params.to_dict():
         st.query_params.from_dict(query)
     st.session_state[_WRITTEN] = query
@@ -69,6 +70,29 @@ def problems() -> dict[str, str]:
 def asked(name: str) -> str:
     """What the address says for a parameter that is no field of an experiment."""
     return str(st.query_params.get(name, ""))
+
+
+def kept(name: str) -> str:
+    """What a classroom's link said for one of KEPT, also after the page has changed."""
+    if found := asked(name):
+        st.session_state[f"link.{name}"] = found
+    return str(st.session_state.get(f"link.{name}", ""))
+
+
+def hidden() -> set[str]:
+    """The controls that a classroom's link hides."""
+    return {name for name in kept("hide").split(",") if name}
+
+
+def drop(*names: str) -> None:
+    """Take parameters out of the address."""
+    for name in names:
+        st.query_params.pop(name, None)
+    st.session_state[_WRITTEN] = st.query_params.to_dict()
+
+
+def _classroom() -> dict[str, str]:
+    return {name: text for name in KEPT if (text := kept(name))}
 
 
 def note(**more: str) -> None:

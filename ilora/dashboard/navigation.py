@@ -12,6 +12,7 @@ MENU: dict[
     str, dict[str, tuple[str, str, str]]
 ] = {  # section -> file in pages/ -> title, icon, help; "" stands in the bar itself
     "": {
+        "learn": ("Learn", "school", "Eight short lessons: predict, run, see, understand."),
         "playground": ("Playground", "experiment", "What happens if? Choose clients, ranks and a method, press Run and watch."),
         "compare": (
             "Compare",
@@ -27,6 +28,7 @@ MENU: dict[
     },
     "Look up": {
         "methods": ("Methods", "menu_book", "What each method does, where it comes from, and its code."),
+        "teach": ("Teach", "groups", "A room for a class, and links that hide controls."),
         "glossary": ("Glossary", "dictionary", "Every term on the screen, in one or two plain sentences."),
     },
 }

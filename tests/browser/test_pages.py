@@ -15,6 +15,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 TITLES = {
     "": "What happens if …?",
+    "learn": "How does it work?",
+    "teach": "How do I use it in a class?",
     "compare": "Which method does better?",
     "runs": "Everything that was run",
     "round": "What happens in one round?",
