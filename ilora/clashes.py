@@ -149,6 +149,26 @@ def check_together(ingredients: Mapping[str, str], options: Mapping[str, Any]) -
             raise ValueError(reason)
 
 
+def refuse_epochs(ingredients: Mapping[str, str]) -> None:
+    """ValueError where an ingredient wants every client to take the same number of steps."""
+    for stage, key in ingredients.items():
+        if INGREDIENTS[stage][key].same_steps:
+            raise ValueError(
+                f"local_epochs does not go with {stage} {key!r}, which wants equally many steps of every client;"
+                " allowed is None, with local_steps instead."
+            )
+
+
+def refuse_regression(ingredients: Mapping[str, str]) -> None:
+    """ValueError where an ingredient works on class probabilities and the task's labels are numbers."""
+    for stage, key in ingredients.items():
+        if INGREDIENTS[stage][key].needs_classes:
+            raise ValueError(
+                f"option {stage} is {key!r}, which needs classes, and this task's labels are numbers;"
+                f" allowed are {', '.join(name for name, other in INGREDIENTS[stage].items() if not other.needs_classes)}."
+            )
+
+
 def refuse_personalised(ingredients: Mapping[str, str]) -> None:
     """ValueError of one sentence if the clients keep parts of the model, so that nobody can be handed a global one."""
     sharing = INGREDIENTS["sharing"][ingredients["sharing"]]

@@ -28,6 +28,7 @@ ABOUT = {
     "participation": "share of the clients that take part in a round, up to 1",
     "rounds": "communication rounds",
     "local_steps": "optimizer steps of each client in a round",
+    "local_epochs": "instead of local steps: passes of each client over its own samples in a round",
     "batch_size": "samples in each step",
     "optimizer": ", ".join(OPTIMIZERS),
     "lr": "learning rate of the clients",
@@ -37,7 +38,7 @@ ABOUT = {
     "targets": "the linears that get adapters, as in query,value; the task's own if not said",
     "seed": "of every random draw",
     "device": ", ".join(DEVICES),
-    "precision": ", ".join(PRECISIONS),
+    "precision": "; ".join(f"{name}: {about}" for name, about in PRECISIONS.items()),
     "engine": "; ".join(f"{name}: {about}" for name, about in ENGINES.items()),
 }
 

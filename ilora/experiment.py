@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, get_args
 
+from ilora.clashes import refuse_epochs, refuse_regression
 from ilora.methods import Recipe, resolve
 from ilora.scaling import Scaling, shown
 from ilora.tasks import TASKS, TaskCard
@@ -41,7 +42,11 @@ WHOLE_NUMBERS = {
     "noisy_clients": (0, MOST_CLIENTS),
     "seed": (0, 2**31 - 1),
 }
-PRECISIONS = {"float32": "float32 throughout"}
+PRECISIONS = {
+    "float32": "float32 throughout",
+    "tf32": "float32, with TF32 matrix products in training on CUDA",
+    "bfloat16": "bfloat16 activations in the backbone, all else float32",
+}
 _CHOICES: dict[str, Collection[str]] = {
     "skew": SKEWS,
     "optimizer": OPTIMIZERS,
@@ -78,6 +83,7 @@ class Experiment:
     participation: float = 1.0
     rounds: int = 15
     local_steps: int = 10
+    local_epochs: int | None = None  # instead of local_steps: passes of each client over its own samples
     batch_size: int = 16
     optimizer: str = "adamw"
     lr: float = 2e-3
@@ -116,11 +122,17 @@ class Experiment:
         if self.scaling is not None:
             scaling = Scaling.parse(self.scaling)
             self._set("scaling", str(scaling) if scaling.over else scaling.alpha)
+        if card.regression:
+            refuse_regression(self.recipe.ingredients)
+        if self.local_epochs is not None:
+            refuse_epochs(self.recipe.ingredients)
         self.recipe  # noqa: B018  an unknown method or option is refused here
 
     def _check_numbers(self) -> None:
         for name, (least, greatest) in WHOLE_NUMBERS.items():
             self._set(name, _whole(name, getattr(self, name), least, greatest))
+        if self.local_epochs is not None:
+            self._set("local_epochs", _whole("local_epochs", self.local_epochs, 1, 1_000))
         self._set("alpha", _number("alpha", self.alpha, 0.001, 1_000))
         self._set("participation", _number("participation", self.participation, 0.001, 1))
         self._set("lr", _number("lr", self.lr, 0, 10))

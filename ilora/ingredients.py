@@ -46,6 +46,8 @@ class Ingredient:
     per_client: bool = False  # draws its own numbers for every client and round
     whole: bool = False  # every client holds all of the server's slots; its rank is how many it may train and send
     personalised: bool = False  # parts stay with the clients for good: there is no global model
+    needs_classes: bool = False  # works on class probabilities: nothing for a task whose labels are numbers
+    same_steps: bool = False  # wants every client to take the same number of steps in a round
     keeps_slots: bool = True  # slot j of the factors is still slot j after it; False: they are factorised or turned anew
 
     def load(self) -> Any:

@@ -34,6 +34,11 @@ def batch_plan(share: np.ndarray, steps: int, batch: int, random: np.random.Gene
     return stream[: steps * batch].reshape(steps, batch)
 
 
+def steps_of(samples: int, batch: int, steps: int, epochs: int | None) -> int:
+    """How many steps a client takes in a round: `steps`, or as many as it needs for `epochs` passes over its samples."""
+    return steps if epochs is None else ceil(epochs * samples / batch)
+
+
 def augment_draws(steps: int, batch: int, seed: int, index: int, client: int) -> Tensor:
     """(T, b, AUGMENT_DRAWS) uniform draws of one client in one round: how each of its samples is augmented."""
     return torch.rand(steps, batch, AUGMENT_DRAWS, generator=torch_generator(seed, "augment", index, client))

@@ -153,7 +153,7 @@ def round_record(
 ) -> Round:
     """The whole record of a round."""
     losses = turn.losses
-    train_loss = losses.mean(1) if losses.shape[1] else torch.full((len(turn.ids),), float("nan"))
+    train_loss = losses.nanmean(1) if losses.shape[1] else torch.full((len(turn.ids),), float("nan"))
     columns = {
         "id": np.array(turn.ids),
         "rank": np.array(turn.budgets),

@@ -9,6 +9,7 @@ from math import sqrt
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ilora import attributes, products, traffic
 from ilora.adapters import Stack
@@ -26,7 +27,8 @@ from ilora.partition import (
     partition,
     with_random_labels,
 )
-from ilora.plan import augment_draws, batch_plan, fresh_head, participants
+from ilora.plan import augment_draws, batch_plan, fresh_head, participants, steps_of
+from ilora.precision import products_in
 from ilora.randomness import numpy_generator
 from ilora.recording import LayerOutcome, layer_record, round_record, without_global_model
 from ilora.records import LayerRecord, Round, RunFacts
@@ -88,14 +90,14 @@ class Simulation:
             name: ServerLayer(name, linear.weight.detach(), self.rank, experiment.seed, self.recipe)
             for name, linear in linears.items()
         }
-        self.engine = make_engine(experiment.engine, model, linears, backbone.head, self.train)
+        self.engine = make_engine(experiment.engine, model, linears, backbone.head, self.train, experiment.precision)
         self.setting = Setting(
             seed=experiment.seed,
             ranks=self.ranks,
             samples=tuple(len(share) for share in self.shares),
             scaling=self.recipe.scaling,
             shapes={name: (layer.weight.shape[0], layer.weight.shape[1]) for name, layer in self.layers.items()},
-            local_steps=experiment.local_steps,
+            local_steps=max(map(self._steps_of, range(len(self.ranks)))),
             batch_size=experiment.batch_size,
             lr=experiment.lr,
             device=self.device,
@@ -145,8 +147,11 @@ class Simulation:
         turn.shared = self.stages["sharing"](turn)
         work = self.local_work(turn)
         tell(0.1)
-        turn.forwards += work.batches.numel() * (1 + getattr(self.stages["objective"], "extra_forwards", 0))
-        turn.trained = self._train(turn, work, lambda fraction: tell(0.1 + 0.7 * fraction))
+        turn.forwards += (
+            (1 + getattr(self.stages["objective"], "extra_forwards", 0)) * sum(work.own_steps) * work.batches.shape[2]
+        )
+        with products_in(self.experiment.precision):
+            turn.trained = self._train(turn, work, lambda fraction: tell(0.1 + 0.7 * fraction))
         sent = self.stages["upload"](turn)
         p = self.stages["weighting"](turn)
         if turn.index == 1:
@@ -204,14 +209,16 @@ class Simulation:
         e, shared, objective = self.experiment, turn.sharing, self.stages["objective"]
         scales = turn.owned & False if shared.scales is None else shared.scales
         given = objective.begin(turn) if hasattr(objective, "begin") else {}
+        steps = tuple(map(self._steps_of, turn.ids))
         batches = [
-            batch_plan(self.shares[k], e.local_steps, e.batch_size, numpy_generator(e.seed, "batches", turn.index, k))
-            for k in turn.ids
+            batch_plan(self.shares[k], own, e.batch_size, numpy_generator(e.seed, "batches", turn.index, k))
+            for k, own in zip(turn.ids, steps, strict=True)
         ]
         work = LocalWork(
             start=turn.start,
             base=turn.base,
-            batches=torch.from_numpy(np.stack(batches)).to(self.device),
+            batches=pad_sequence([torch.from_numpy(own) for own in batches], batch_first=True).to(self.device),
+            steps=steps,
             draws=self._draws(turn),
             optimizer=e.optimizer,
             lr=e.lr,
@@ -230,17 +237,21 @@ class Simulation:
         e = self.experiment
         if self.train.augment is None:
             return None
-        own = [augment_draws(e.local_steps, e.batch_size, e.seed, turn.index, k) for k in turn.ids]
-        return torch.stack(own).to(self.device)
+        own = [augment_draws(self._steps_of(k), e.batch_size, e.seed, turn.index, k) for k in turn.ids]
+        return pad_sequence(own, batch_first=True).to(self.device)
+
+    def _steps_of(self, client: int) -> int:
+        e = self.experiment
+        return steps_of(len(self.shares[client]), e.batch_size, e.local_steps, e.local_epochs)
 
     def _train(self, turn: Turn, work: LocalWork, tell: Callable[[float], None]) -> Trained:
         """Local training, in one piece unless the correction has a way of its own."""
-        whole, before = work.batches.shape[0] * work.batches.shape[1], 0
+        whole, before = max(1, sum(work.own_steps)), 0
 
         def train(part: LocalWork) -> Trained:
             nonlocal before
             done_before = before
-            before += part.batches.shape[0] * part.batches.shape[1]
+            before += sum(part.own_steps)
             return self.engine.train(part, lambda done, of: tell((done_before + done) / whole))
 
         correction = self.stages["correction"]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ilora.adapters import Stack
+from ilora.precision import activations
 
 Parameters = dict[str, Tensor]
 
@@ -89,8 +90,11 @@ class ClientHead(nn.Module):
 class StackedModel:
     """A backbone whose target linears and head carry K clients; the frozen weights stay where they are."""
 
-    def __init__(self, model: nn.Module, linears: Mapping[str, nn.Linear], head: Sequence[str]) -> None:
+    def __init__(
+        self, model: nn.Module, linears: Mapping[str, nn.Linear], head: Sequence[str], precision: str = "float32"
+    ) -> None:
         self.model = model.requires_grad_(False).eval()
+        self.precision = precision
         self.linears = {name: ClientLinear(linear) for name, linear in linears.items()}
         self.heads = {name: ClientHead(model.get_submodule(name)) for name in head}
         for name, module in {**self.linears, **self.heads}.items():
@@ -110,9 +114,10 @@ class StackedModel:
             prefix = f"head.{name}."
             head.parameters_of = {key.removeprefix(prefix): value for key, value in parameters.items() if key.startswith(prefix)}
         flat = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
-        logits: Tensor = self.model(**flat).logits
+        with activations(self.precision, base.scales.device):
+            logits: Tensor = self.model(**flat).logits.float()
         K = len(base.ranks)
-        return Output(logits.view(K, -1, logits.shape[-1]), features_of(next(iter(self.heads.values())).seen, K))
+        return Output(logits.view(K, -1, logits.shape[-1]), features_of(next(iter(self.heads.values())).seen.float(), K))
 
 
 def features_of(seen: Tensor, clients: int) -> Tensor:

@@ -67,7 +67,13 @@ class LocalWork:
     second_moments: Parameters | None = None  # what AdamW's v starts from; None: zero
     steps_before: int = 0  # steps that AdamW counts as done when it starts from moments
     keep_gradients: bool = False  # whether the mean gradient of the steps is asked for
+    steps: tuple[int, ...] = ()  # how many of the T steps each client takes; empty: all of them
     draws: Tensor | None = None  # (K, T, b, AUGMENT_DRAWS) in 0..1: how each sample is augmented; None: not at all
+
+    @property
+    def own_steps(self) -> tuple[int, ...]:
+        """How many steps each client takes."""
+        return self.steps or (self.batches.shape[1],) * len(self.batches)
 
     def __getitem__(self, clients: slice | list[int]) -> "LocalWork":
         """The work of some of the clients."""
@@ -75,11 +81,15 @@ class LocalWork:
         there: dict[str, Parameters] = {name: own for name in stacks if (own := getattr(self, name)) is not None}
         mine: dict[str, Any] = {name: slice_clients(own, clients) for name, own in there.items()}
         draws = None if self.draws is None else self.draws[clients]
-        return replace(self, base=self.base[clients], batches=self.batches[clients], draws=draws, **mine)
+        chosen = range(len(self.steps))[clients] if isinstance(clients, slice) else clients
+        steps = tuple(self.steps[k] for k in chosen) if self.steps else ()
+        return replace(self, base=self.base[clients], batches=self.batches[clients], steps=steps, draws=draws, **mine)
 
     def part(self, steps: slice) -> "LocalWork":
         """Some of the steps."""
-        return replace(self, batches=self.batches[:, steps], draws=None if self.draws is None else self.draws[:, steps])
+        own = tuple(len(range(count)[steps]) for count in self.steps)
+        draws = None if self.draws is None else self.draws[:, steps]
+        return replace(self, batches=self.batches[:, steps], steps=own, draws=draws)
 
     def step(self, forward: Forward, data: Data, parameters: Parameters, t: int | slice) -> Step:
         """The forward pass of these clients' step `t`; a slice takes the samples of several steps at once."""
@@ -92,7 +102,10 @@ class LocalWork:
 
 @dataclass(frozen=True)
 class Trained:
-    """The parameters after local training, and per client and step the loss and the gradient's norm, (K, T)."""
+    """The parameters after local training, and per client and step the loss and the gradient's norm, (K, T).
+
+    Both are NaN after a client's last step.
+    """
 
     parameters: Parameters
     losses: Tensor
@@ -106,10 +119,24 @@ Train = Callable[[LocalWork], Trained]
 
 
 def make_optimizer(kind: str, parameters: Sequence[Tensor], lr: float) -> torch.optim.Optimizer:
-    """AdamW without weight decay, or SGD with momentum 0.9; new each round, as every paper here does it."""
+    """AdamW without weight decay, or SGD with momentum 0.9; new each round, as every paper here does it. Fused on CUDA."""
+    fused = True if parameters[0].is_cuda else None
     if kind == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
-    return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM)
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, fused=fused)
+    return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, fused=fused)
+
+
+def fewer_clients(
+    optimizer: torch.optim.Optimizer, parameters: Parameters, work: LocalWork
+) -> tuple[Parameters, torch.optim.Optimizer]:
+    """The first clients' parameters and optimizer, as many as `work` is for; the others have taken all their steps."""
+    count = len(work.batches)
+    left = {name: tensor.detach()[:count].clone().requires_grad_() for name, tensor in parameters.items()}
+    smaller = make_optimizer(work.optimizer, list(left.values()), work.lr)
+    for name, tensor in parameters.items():
+        kept = optimizer.state[tensor]
+        smaller.state[left[name]] = {key: value[:count].clone() if value.ndim else value for key, value in kept.items()}
+    return left, smaller
 
 
 def start_moments(optimizer: torch.optim.Optimizer, own: Parameters, work: LocalWork, client: int | slice) -> None:
@@ -118,7 +145,7 @@ def start_moments(optimizer: torch.optim.Optimizer, own: Parameters, work: Local
         for name, tensor in own.items():
             m = torch.zeros_like(tensor) if work.first_moments is None else work.first_moments[name][client]
             m, v = (cut(moment, tensor.shape).clone() for moment in (m, work.second_moments[name][client]))
-            steps = torch.tensor(float(work.steps_before))
+            steps = torch.tensor(float(work.steps_before), device=tensor.device if tensor.is_cuda else "cpu")
             optimizer.state[tensor] = {"step": steps, "exp_avg": m, "exp_avg_sq": v}
 
 
@@ -153,11 +180,14 @@ class VectorisedEngine:
 
     def train(self, work: LocalWork, on_step: OnStep) -> Trained:
         """Train every client of `work` for its T steps, as many at once as the memory holds."""
-        clients, steps, batch = work.batches.shape
-        chunk, done, first = self._chunk(work, batch), [], 0
+        order = sorted(range(len(work.batches)), key=lambda k: -work.own_steps[k])
+        if order != list(range(len(order))):
+            return picked(self.train(work[order], on_step), [order.index(k) for k in range(len(order))])
+        clients, _, batch = work.batches.shape
+        chunk, done, first, told = self._chunk(work, batch), [], 0, 0
         while first < clients:
             piece = work[first : first + chunk]
-            tell = partial(_tell_all, on_step, first * steps, len(piece.batches), clients * steps)
+            tell = partial(_tell_all, on_step, told, sum(work.own_steps))
             try:
                 done.append(self._train_chunk(piece, tell))
             except torch.OutOfMemoryError:
@@ -166,7 +196,7 @@ class VectorisedEngine:
                 chunk //= 2
                 self.memory_budget = chunk * batch * self.bytes_per_row
                 continue
-            first += len(piece.batches)
+            first, told = first + len(piece.batches), told + sum(piece.own_steps)
         losses, norms = (torch.cat([getattr(part, name) for part in done]) for name in ("losses", "gradient_norms"))
         return Trained(
             joined([part.parameters for part in done]),
@@ -178,28 +208,37 @@ class VectorisedEngine:
         )
 
     def _train_chunk(self, work: LocalWork, on_step: Callable[[int], None]) -> Trained:
+        """Train clients that are sorted from the most steps to the fewest; who has taken all of his stays as he is."""
+        steps = work.own_steps
+        own_steps = torch.tensor(steps, device=work.batches.device)
+        ended: tuple[Parameters, ...] = ({}, {}, {})  # parameters, m and v of every client after its last step
         parameters = {name: tensor.clone().requires_grad_() for name, tensor in work.start.items()}
         optimizer = make_optimizer(work.optimizer, list(parameters.values()), work.lr)
         start_moments(optimizer, parameters, work, slice(None))
         gradients = {name: torch.zeros_like(tensor) for name, tensor in work.start.items()} if work.keep_gradients else {}
-        losses = torch.zeros(work.batches.shape[:2], device=work.batches.device)
-        norms = torch.zeros_like(losses)
-        for t in range(work.batches.shape[1]):
+        losses = torch.full(work.batches.shape[:2], torch.nan, device=work.batches.device)
+        norms = torch.full_like(losses, torch.nan)
+        for t in range(max(steps)):
+            active = sum(own > t for own in steps)
+            if active < len(work.batches):
+                keep(ended, parameters, optimizer, work)
+                work = work[:active]
+                parameters, optimizer = fewer_clients(optimizer, parameters, work)
             optimizer.zero_grad()
             loss = work.objective(work.step(self.model.forward, self.data, parameters, t))
             loss.sum().backward()
-            losses[:, t] = loss.detach()
+            losses[:active, t] = loss.detach()
             found = {name: tensor.grad for name, tensor in parameters.items() if tensor.grad is not None}
-            norms[:, t] = client_norms(found)
+            norms[:active, t] = client_norms(found)
             for name in gradients.keys() & found.keys():
-                gradients[name] += found[name] / work.batches.shape[1]
+                gradients[name][:active] += found[name] / own_steps[:active].view(-1, *[1] * (found[name].ndim - 1))
             for name, tensor in parameters.items():
                 adjust_gradient(tensor, name, work)
             optimizer.step()
             add_after_step(parameters, work, slice(None))
-            on_step(t + 1)
-        m, v = end_moments(optimizer, parameters, work)
-        return Trained({name: tensor.detach() for name, tensor in parameters.items()}, losses, norms, gradients, m, v)
+            on_step(sum(min(own, t + 1) for own in steps))
+        keep(ended, parameters, optimizer, work)
+        return Trained(ended[0], losses, norms, gradients, ended[1], ended[2])
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
         """Each client's sum_i w_i grad F_i over its own samples: lists of K index and weight tensors, (n_k,) each.
@@ -268,13 +307,27 @@ class VectorisedEngine:
         return ceil(sum(size for pointer, size in saved.items() if pointer not in frozen) / rows)
 
 
+def keep(ended: tuple[Parameters, ...], parameters: Parameters, optimizer: torch.optim.Optimizer, work: LocalWork) -> None:
+    """Note where the first clients stand, and AdamW's m and v where they are asked for; at first these are all clients."""
+    for stacks, now in zip(ended, (parameters, *end_moments(optimizer, parameters, work)), strict=True):
+        for name, tensor in now.items():
+            stacks.setdefault(name, tensor.detach().clone())[: len(tensor)] = tensor.detach()
+
+
+def picked(trained: Trained, clients: list[int]) -> Trained:
+    """The same outcome with its clients in another order."""
+    names = ("parameters", "gradients", "first_moments", "second_moments")
+    stacks = {name: slice_clients(getattr(trained, name), clients) for name in names}
+    return replace(trained, losses=trained.losses[clients], gradient_norms=trained.gradient_norms[clients], **stacks)
+
+
 def joined(parts: Sequence[Parameters]) -> Parameters:
     """The parameters of several chunks of clients as one."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _tell_all(on_step: OnStep, before: int, clients: int, of: int, step: int) -> None:
-    on_step(before + clients * step, of)
+def _tell_all(on_step: OnStep, before: int, of: int, done: int) -> None:
+    on_step(before + done, of)
 
 
 def adjust_gradient(tensor: Tensor, name: str, work: LocalWork) -> None:
@@ -300,5 +353,5 @@ def client_norms(tensors: Parameters) -> Tensor:
 
 def correction_ratio(correction: Parameters | None, trained: Trained) -> Tensor:
     """(K,) size of the correction against the mean gradient of the local steps; 0 where there is none."""
-    gradient = trained.gradient_norms.mean(1) if trained.gradient_norms.shape[1] else torch.ones(len(trained.gradient_norms))
+    gradient = trained.gradient_norms.nanmean(1) if trained.gradient_norms.shape[1] else torch.ones(len(trained.gradient_norms))
     return torch.zeros_like(gradient) if correction is None else client_norms(correction) / gradient.clamp_min(1e-12)

@@ -37,7 +37,7 @@ class Setting:
     samples: tuple[int, ...]  # how many each client holds
     scaling: Scaling
     shapes: Mapping[str, tuple[int, int]]  # layer -> (d_out, d_in)
-    local_steps: int
+    local_steps: int  # of each client in a round; where these differ, the most
     batch_size: int
     lr: float
     device: str

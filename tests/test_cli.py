@@ -67,6 +67,7 @@ WRONG = [
     ("rounds", "1.5"),
     ("rounds", "1e+99"),
     ("local-steps", "-1"),
+    ("local-epochs", "0"),
     ("batch-size", "0"),
     ("optimizer", "adam"),
     ("lr", "nan"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilora.experiment import DEVICES, ENGINES, OPTIMIZERS, RANK_PROFILES, SKEWS, Experiment, profile_ranks
+from ilora.experiment import DEVICES, ENGINES, OPTIMIZERS, PRECISIONS, RANK_PROFILES, SKEWS, Experiment, profile_ranks
 from ilora.methods import METHODS
 
 make: Any = Experiment  # lists for tuples, floats for whole numbers, and worse: the checks are what is tested
@@ -32,7 +32,10 @@ def experiments(draw):
         "participation": draw(st.floats(0.001, 1)),
         "rounds": draw(st.integers(1, 10_000)),
         "local_steps": draw(st.integers(0, 100_000)),
+        "local_epochs": draw(st.one_of(st.none(), st.integers(1, 1000))),
         "batch_size": draw(st.integers(1, 4096)),
+        "precision": draw(st.sampled_from(list(PRECISIONS))),
+        "data": draw(st.sampled_from(["", "/tmp/with, comma", "~/glue"])),
         "optimizer": draw(st.sampled_from(list(OPTIMIZERS))),
         "lr": draw(st.floats(0, 10)),
         "scaling": draw(st.one_of(st.none(), st.floats(0.01, 100), st.sampled_from(["16/r", "8/sqrt(r)"]))),
@@ -114,6 +117,7 @@ WRONG: list[tuple[str, Any]] = [
     ("scaling", 0), ("scaling", -1), ("scaling", math.nan), ("scaling", "alpha"), ("scaling", "16/k"), ("scaling", []),
     ("scaling", True), ("scaling", 10**400),
     ("backbone", "vit"), ("backbone", ["tiny-vit-letters"]), ("backbone", 1),
+    ("local_epochs", 0), ("local_epochs", 1.5), ("local_epochs", "all"),
     ("data", 3), ("data", None), ("data", "a\nb"), ("data", "x" * 2000),
     ("targets", ["conv"]), ("targets", "query"), ("targets", [["query"]]), ("targets", [1]), ("targets", 3),
     ("seed", -1), ("seed", 2**31), ("seed", 0.5), ("seed", "x"), ("device", "tpu"), ("device", []), ("device", None),
@@ -202,3 +206,8 @@ def test_an_experiment_does_not_change_when_the_given_values_do():
     options["mode"], ranks[0] = "official", 60
     assert experiment.options == {"mode": "paper"}
     assert experiment.ranks == (2, 4)
+
+
+def test_an_ingredient_that_wants_equal_steps_refuses_epochs():
+    with pytest.raises(ValueError, match="local_epochs .* allowed is None"):
+        make(method="co-pfl", local_epochs=1)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilora.plan import batch_plan, fresh_head, gradient_weights, participants
+from ilora.plan import batch_plan, fresh_head, gradient_weights, participants, steps_of
 
 some = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -59,3 +59,11 @@ def test_a_fresh_head_is_the_same_for_the_same_seed_small_and_without_bias():
     assert not torch.equal(head["w"], fresh_head(shapes, 1)["w"])
     assert head["w"].std() == pytest.approx(0.02, rel=0.1)
     assert not head["b"].any()
+
+
+def test_an_epoch_is_as_many_steps_as_a_client_needs_to_see_all_its_samples():
+    assert [steps_of(n, 16, 10, 1) for n in (1, 16, 17, 48)] == [1, 1, 2, 3]
+    assert steps_of(17, 16, 10, 3) == 4
+    assert steps_of(17, 16, 10, None) == 10
+    share = np.arange(17)
+    assert set(batch_plan(share, 2, 16, np.random.default_rng(0)).ravel()) == set(share)

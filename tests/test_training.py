@@ -1,5 +1,6 @@
 """Training all clients at once is training each alone: gradients are one's own, chunks and little memory change nothing."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -211,3 +212,34 @@ def test_the_objective_is_the_mean_cross_entropy_of_each_clients_batch():
     want = [functional.cross_entropy(x, y) for x, y in zip(logits, labels, strict=True)]
     step: Any = SimpleNamespace(logits=logits, labels=labels)
     torch.testing.assert_close(cross_entropy(step), torch.stack(want))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("chunk", [1, 3, 4])
+def test_a_client_that_has_taken_its_steps_stays_where_it_is(optimizer, chunk):
+    work = replace(make_work(optimizer, steps=5), steps=(2, 5, 0, 3))
+    engine = VectorisedEngine(make_stacked(), load_toy().train, PLENTY)
+    engine.bytes_per_row, engine.memory_budget = 1, chunk * 6
+    told = []
+    trained = engine.train(work, lambda done, of: told.append((done, of)))
+    for k, steps in enumerate(work.steps):
+        alone = replace(work[k : k + 1], batches=work.batches[k : k + 1, :steps], steps=())
+        want = train(alone)
+        for name in want.parameters:
+            torch.testing.assert_close(trained.parameters[name][k], want.parameters[name][0], atol=1e-6, rtol=0)
+        torch.testing.assert_close(trained.losses[k, :steps], want.losses[0], atol=1e-6, rtol=0)
+        assert trained.losses[k, steps:].isnan().all()
+        assert trained.gradient_norms[k, steps:].isnan().all()
+    assert told[-1] == (10, 10)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_gradients_and_second_moments_are_those_of_each_clients_own_steps():
+    work = replace(make_work(steps=4), steps=(4, 1, 2, 3), keep_gradients=True, steps_before=7)
+    work = replace(work, second_moments={name: torch.full_like(t, 0.01) for name, t in work.start.items()})
+    trained = train(work)
+    for k, steps in enumerate(work.steps):
+        want = train(replace(work[k : k + 1], batches=work.batches[k : k + 1, :steps], steps=()))
+        for name in want.parameters:
+            torch.testing.assert_close(trained.gradients[name][k], want.gradients[name][0], atol=1e-6, rtol=0)
+            torch.testing.assert_close(trained.second_moments[name][k], want.second_moments[name][0], atol=1e-7, rtol=0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -72,6 +73,25 @@ def load_toy() -> Task:
     return Task(CARD, train, test, lambda: Backbone(toy_model(), ("classifier",)), STYLES)
 
 
+NUMBERS = replace(CARD, title="Toy numbers", classes=(), regression=True, metric="pearson", metrics=("pearson", "spearman"))
+
+
+@cache
+def load_toy_numbers() -> Task:
+    """The toy task with a number to be told instead of a class."""
+    whole = load_toy()
+
+    def numbered(data: Data) -> Data:
+        return replace(data, labels=torch.tanh(data.inputs["x"].mean((1, 2)) * 3) + data.inputs["x"][:, 0, 0])
+
+    def one_output() -> Backbone:
+        model = toy_model()
+        model.classifier = nn.Linear(14, 1).requires_grad_(False)
+        return Backbone(model, ("classifier",))
+
+    return replace(whole, card=NUMBERS, train=numbered(whole.train), test=numbered(whole.test), load_backbone=one_output)
+
+
 @cache
 def load_small_digits() -> Task:
     whole = load_task("digits")
@@ -80,10 +100,11 @@ def load_small_digits() -> Task:
 
 @contextmanager
 def small_tasks() -> Iterator[None]:
-    """While it lasts, there is a task "toy", and "digits" has 90 samples to train on and 40 to test with."""
+    """While it lasts, there are tasks "toy" and "toy-numbers", and "digits" has 90 samples to train on and 40 to test with."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TASKS, "toy", CARD)
-        small = {"toy": load_toy, "digits": load_small_digits}
+        patch.setitem(TASKS, "toy-numbers", NUMBERS)
+        small = {"toy": load_toy, "toy-numbers": load_toy_numbers, "digits": load_small_digits}
         patch.setattr(simulation_module, "load_task", lambda name, *chosen: small[name]())
         yield
 

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from ilora.dashboard import link
 from ilora.dashboard.glossary import explain
 from ilora.dashboard.switchboard import fill_switchboard, mode_control, switchboard
-from ilora.experiment import DEVICES, ENGINES, MOST_CLIENTS, OPTIMIZERS, SKEWS, Experiment
+from ilora.experiment import DEVICES, ENGINES, MOST_CLIENTS, OPTIMIZERS, PRECISIONS, SKEWS, Experiment
 from ilora.methods import METHODS
 from ilora.tasks import TASKS
 from ilora.tasks.catalogue import PLAIN_NAMES, TaskCard
@@ -31,7 +31,19 @@ SKEW_NAMES = {
     "quantity": "Unequal amounts",
     "attribute": "A style of its own (blur, rotation, ...)",
 }
-TRAINING = {"participation", "local_steps", "batch_size", "optimizer", "lr", "scaling", "targets", "engine", "device"}
+TRAINING = {
+    "participation",
+    "local_steps",
+    "local_epochs",
+    "precision",
+    "batch_size",
+    "optimizer",
+    "lr",
+    "scaling",
+    "targets",
+    "engine",
+    "device",
+}
 ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 100.0)
 UNKNOWN_DOWNLOAD = "The model is read from its folder, or fetched from the Hugging Face hub on the first run."
 HIDABLE = {  # what a classroom's link may hide: fields, and the two parts that open
@@ -122,6 +134,8 @@ def fill(experiment: Experiment) -> None:
         "participation",
         "rounds",
         "local_steps",
+        "local_epochs",
+        "precision",
         "batch_size",
         "optimizer",
         "lr",
@@ -253,6 +267,17 @@ def _advanced(form: Form) -> None:
             _number(form, "participation", "Participation", 0.001, 1.0, step=0.1, format="%.3g", help=explain("participation"))
         with form.field("local_steps"):
             _number(form, "local_steps", "Local steps per round", 0, 100_000, help=explain("local steps"))
+        with form.field("local_epochs"):
+            _number(
+                form,
+                "local_epochs",
+                "Local epochs per round",
+                1,
+                1_000,
+                value=None,
+                placeholder="steps instead",
+                help=explain("local epochs"),
+            )
         with form.field("batch_size"):
             _number(form, "batch_size", "Batch size", 1, 4_096, help=explain("batch size"))
         with form.field("optimizer"):
@@ -283,8 +308,10 @@ def _advanced(form: Form) -> None:
             )
         with form.field("engine"):
             _choice(form, "engine", "Engine", list(ENGINES), {name: text.capitalize() for name, text in ENGINES.items()})
-        with form.field("device", "precision"):
+        with form.field("device"):
             _choice(form, "device", "Device", list(DEVICES), {})
+        with form.field("precision"):
+            _choice(form, "precision", "Precision", list(PRECISIONS), {})
 
 
 def _linears(form: Form) -> list[str]:

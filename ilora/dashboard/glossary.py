@@ -32,6 +32,8 @@ GLOSSARY = {
     "participation": "The share of clients that take part in a round, drawn anew each round.",
     "round": "Broadcast, local training, upload, aggregation: once each.",
     "local steps": "How many optimizer steps each client takes before it sends its adapter.",
+    "local epochs": "Instead of a number of steps: how often each client goes through its own samples."
+    " Who holds more takes more steps.",
     "batch size": "How many samples a client looks at in one step.",
     "optimizer": "How a client turns gradients into steps.",
     "learning rate": "How large a client's steps are.",
@@ -39,6 +41,7 @@ GLOSSARY = {
     " Empty: the method's own.",
     "targets": "The linear layers that carry an adapter.",
     "seed": "Where all randomness starts. Two methods with one seed see the same clients and the same batches.",
+    "precision": "In what numbers the backbone computes. Adapters and everything on the server are float32 in any case.",
     "device": "Where it is computed.",
     "engine": "Clients trained all at once, or one after the other on stock peft: the same numbers, more slowly.",
     "LoRA": "Low-rank adaptation: leave a weight matrix frozen and learn a small correction BA to it, of a low rank r.",

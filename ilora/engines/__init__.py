@@ -36,13 +36,15 @@ class Engine(Protocol):
         ...
 
 
-def make_engine(kind: str, model: nn.Module, linears: Mapping[str, nn.Linear], head: Sequence[str], data: Data) -> Engine:
+def make_engine(
+    kind: str, model: nn.Module, linears: Mapping[str, nn.Linear], head: Sequence[str], data: Data, precision: str = "float32"
+) -> Engine:
     """The engine that an experiment names."""
     if kind == "sequential":
         from ilora.engines.sequential import SequentialEngine
 
-        return SequentialEngine(model, tuple(linears), head, data)
-    return VectorisedEngine(StackedModel(model, linears, head), data, memory_budget(data.labels.device))
+        return SequentialEngine(model, tuple(linears), head, data, precision)
+    return VectorisedEngine(StackedModel(model, linears, head, precision), data, memory_budget(data.labels.device))
 
 
 def memory_budget(device: torch.device) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ilora.losses import sample_losses
+from ilora.precision import activations
 from ilora.stacked import Base, Output, Parameters, features_of
 from ilora.tasks.base import Data
 from ilora.training import (
@@ -36,18 +37,22 @@ BATCH = 256  # samples that pass at once where nothing is learned
 class SequentialEngine:
     """Every client trains its own peft model."""
 
-    def __init__(self, model: nn.Module, layers: Sequence[str], head: Sequence[str], data: Data) -> None:
+    def __init__(
+        self, model: nn.Module, layers: Sequence[str], head: Sequence[str], data: Data, precision: str = "float32"
+    ) -> None:
         self.model = model.requires_grad_(False).eval()
         self.layers = tuple(layers)
         self.head = tuple(head)
         self.data = data
+        self.precision = precision
 
     def train(self, work: LocalWork, on_step: OnStep) -> Trained:
         """Train one client after the other."""
         clients, steps = work.batches.shape[:2]
         gradients: list[Parameters] = []
         moments: tuple[list[Parameters], list[Parameters]] = ([], [])
-        trained, losses, norms = [], torch.zeros(clients, steps), torch.zeros(clients, steps)
+        trained, losses = [], torch.full((clients, steps), torch.nan)
+        norms, told, all_steps = torch.full_like(losses, torch.nan), 0, sum(work.own_steps)
         for k in range(clients):
             mine = work[k : k + 1]
             client, own = self.client(work.start, work.base, k)
@@ -55,7 +60,7 @@ class SequentialEngine:
             optimizer = make_optimizer(work.optimizer, list(own.values()), work.lr)
             start_moments(optimizer, own, mine, 0)
             total = {name: torch.zeros_like(tensor) for name, tensor in own.items()} if work.keep_gradients else {}
-            for t in range(steps):
+            for t in range(mine.own_steps[0]):
                 optimizer.zero_grad()
                 loss = work.objective(mine.step(forward, self.data, self._as_stack(own, mine.start), t))
                 loss.sum().backward()
@@ -63,11 +68,12 @@ class SequentialEngine:
                 found = {name: tensor.grad for name, tensor in own.items() if tensor.grad is not None}
                 norms[k, t] = client_norms({name: gradient[None] for name, gradient in found.items()})[0]
                 for name in total.keys() & found.keys():
-                    total[name] += found[name] / steps
+                    total[name] += found[name] / mine.own_steps[0]
                 self._adjust(own, mine)
                 optimizer.step()
                 add_after_step(own, mine, 0)
-                on_step(k * steps + t + 1, clients * steps)
+                told += 1
+                on_step(told, all_steps)
             trained.append(self._padded(own, work.start))
             gradients.append(self._padded(total, work.start))
             for kept, ended in zip(moments, end_moments(optimizer, own, work), strict=True):
@@ -81,7 +87,7 @@ class SequentialEngine:
             client, own = self.client(parameters, base, k)
             for first in range(0, len(index), GRADIENT_SAMPLES):
                 here = index[first : first + GRADIENT_SAMPLES]
-                loss = sample_losses(client(**self.data.rows(here)).logits, self.data.labels[here])
+                loss = sample_losses(self._logits(client, self.data.rows(here)), self.data.labels[here])
                 (loss * weight[first : first + GRADIENT_SAMPLES]).sum().backward()
             gradients = {name: torch.zeros_like(t) if t.grad is None else t.grad for name, t in own.items()}
             total.append(self._padded(gradients, parameters))
@@ -93,7 +99,7 @@ class SequentialEngine:
         result = []
         for k in range(len(base.ranks)):
             client, _ = self.client(parameters, base, k)
-            parts = [client(**data.rows(slice(i, i + BATCH))).logits for i in range(0, len(data), BATCH)]
+            parts = [self._logits(client, data.rows(slice(i, i + BATCH))) for i in range(0, len(data), BATCH)]
             result.append(torch.cat(parts))
         return torch.stack(result)
 
@@ -103,7 +109,7 @@ class SequentialEngine:
         result = []
         for k, index in enumerate(samples):
             client, _ = self.client(parameters, base, k)
-            result.append(torch.cat([client(**self.data.rows(part)).logits for part in index.split(BATCH)]))
+            result.append(torch.cat([self._logits(client, self.data.rows(part)) for part in index.split(BATCH)]))
         return result
 
     def client(self, parameters: Parameters, base: Base, k: int) -> tuple[PeftModel, Parameters]:
@@ -135,6 +141,11 @@ class SequentialEngine:
                 tensor.copy_(cut(parameters[name][k], tensor.shape))
         return client, {name: own[name] for name in parameters}
 
+    def _logits(self, client: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+        with activations(self.precision, self.data.labels.device):
+            logits: Tensor = client(**inputs).logits.float()
+        return logits
+
     def _forward(self, client: nn.Module, own: Parameters) -> Forward:
         """The client's forward pass under any parameters of its shape, live or not, as an objective asks for it."""
         peft_names = {id(tensor): name for name, tensor in client.named_parameters()}
@@ -145,9 +156,10 @@ class SequentialEngine:
             seen: list[Tensor] = []
             tensors = {peft_names[id(tensor)]: cut(parameters[name][0], tensor.shape) for name, tensor in own.items()}
             hook = head.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
-            logits = functional_call(client, tensors, kwargs={name: tensor[0] for name, tensor in inputs.items()}).logits
+            with activations(self.precision, self.data.labels.device):
+                logits = functional_call(client, tensors, kwargs={name: tensor[0] for name, tensor in inputs.items()}).logits
             hook.remove()
-            return Output(logits[None], features_of(seen[0], 1))
+            return Output(logits.float()[None], features_of(seen[0].float(), 1))
 
         return forward
 

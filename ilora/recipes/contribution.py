@@ -23,6 +23,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "Personal and shared slots are trained one after the other, with AdamW moments of their own; the personal ones last.",
             "ilora.stages.personal:SplitMoments",
             r"(m,v)_{personal}\ \text{kept},\quad(m,v)_{shared}\leftarrow0\ \text{each round}",
+            same_steps=True,
         ),
     },
     "weighting": {

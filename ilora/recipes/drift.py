@@ -247,6 +247,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                 "kappa": Option(1.0, "steepness of the sigmoid, kappa", least=0.0, greatest=100.0),
                 "warmup": WARMUP,
             },
+            needs_classes=True,
         ),
     },
     "correction": {
@@ -275,6 +276,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                 "warmup": WARMUP,
                 "gentleness": Option(2.0, "how little confidence matters, tau", least=0.01, greatest=100.0),
             },
+            needs_classes=True,
         ),
         "uniform": Ingredient(
             "Everyone alike", "Every client of the round counts the same.", "ilora.stages.weighting:uniform", r"p_k=1/|S|"

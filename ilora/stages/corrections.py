@@ -117,11 +117,12 @@ class GlobalDirection:
     def prepare(self, turn: Turn, work: LocalWork) -> LocalWork:
         """AdamW from the common second moment, and a share of the last global direction after every step."""
         after, moments, owned = {}, {}, turn.spread(turn.owned, turn.owned)
+        own_steps = torch.tensor(work.own_steps, device=turn.setting.device).clamp_min(1)
         for name, start in turn.start.items():
             direction = self.state.setdefault(f"direction/{name}", start.new_zeros(start.shape[1:]))
             v = self.state.setdefault(f"v/{name}", start.new_zeros(()))
             may_move = owned[name] if work.trainable is None else work.trainable[name]
-            after[name] = self.mix / max(1, self.steps) * direction * may_move
+            after[name] = self.mix / own_steps.view(-1, *[1] * direction.ndim) * direction * may_move
             moments[name] = (v * owned[name]).expand_as(start)
         before = (turn.index - 1) * self.steps
         lr = (1 - self.mix) * work.lr

@@ -91,3 +91,9 @@ def test_they_agree_on_the_vision_transformer(name):
 def test_they_agree_where_the_server_has_as_many_slots_as_the_layer_and_the_largest_client_is_away():
     """The slots that nobody filled must not be filled by rounding noise: else every machine trains other directions."""
     compare(toy_experiment(optimizer="sgd", ranks=[2, 1, 1, 1, 10], participation=0.6, options={"correction": "none"}), rounds=2)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("method", ["fedit", "ilora", "fedadamw", "scaffold"])
+def test_they_agree_where_clients_take_an_epoch_of_steps_each(method, optimizer):
+    compare(toy_experiment(method=method, optimizer=optimizer, local_epochs=1, batch_size=16, alpha=0.3), rounds=1)
