@@ -37,7 +37,7 @@ from ilora.snapshot import Snapshot, pack, restore
 from ilora.stacked import Base, Parameters
 from ilora.stages.initialise import Start
 from ilora.tasks import load_task
-from ilora.tasks.linears import find_linears
+from ilora.tasks.linears import check_rank, find_linears
 from ilora.traffic import Traffic
 from ilora.training import LocalWork, Trained, correction_ratio
 from ilora.turn import Setting, Turn, slots_of
@@ -80,6 +80,7 @@ class Simulation:
         backbone = task.load_backbone()
         model = backbone.model.to(self.device)
         linears = find_linears(model, experiment.targets, backbone.head)
+        check_rank(self.rank, linears)
         head = {
             f"head.{part}.{name}": tensor
             for part in backbone.head

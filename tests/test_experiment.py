@@ -209,5 +209,5 @@ def test_an_experiment_does_not_change_when_the_given_values_do():
 
 
 def test_an_ingredient_that_wants_equal_steps_refuses_epochs():
-    with pytest.raises(ValueError, match="local_epochs .* allowed is None"):
+    with pytest.raises(ValueError, match=r"local_epochs .* allowed is None"):
         make(method="co-pfl", local_epochs=1)

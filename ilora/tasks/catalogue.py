@@ -51,7 +51,7 @@ class TaskCard:
     @property
     def backbone(self) -> str:
         """The name of the default backbone."""
-        return next(iter(self.backbones))
+        return next(iter(self.backbones), "")
 
     @property
     def outputs(self) -> int:

@@ -1,6 +1,6 @@
 """Plain names for the linears of a transformer, whatever its architecture and the transformers version call them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -40,3 +40,10 @@ def find_linears(model: nn.Module, targets: Sequence[str], head: Sequence[str] =
         if not any(_matches(name, target) for name in linears):
             raise ValueError(f"targets: no linear is called {target!r}; this model has {', '.join(_choices(linears))}")
     return {name: linear for name, linear in linears.items() if any(_matches(name, target) for target in targets)}
+
+
+def check_rank(rank: int, linears: Mapping[str, nn.Linear]) -> None:
+    """ValueError for a rank that the smallest of these linears cannot carry."""
+    greatest = min(min(linear.weight.shape) for linear in linears.values())
+    if rank > greatest:
+        raise ValueError(f"ranks is {rank}; allowed: up to {greatest}, the smallest dimension of the layers that are adapted.")
