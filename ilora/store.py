@@ -146,7 +146,13 @@ class Store(Database):
 
     def factors(self, run_id: str, index: int, layer: str) -> dict[str, np.ndarray]:
         """What a finished round keeps of one layer's factors, by "<stage>/<A or B>"; StoreError as for `round`."""
-        start = f"factors/{layer}/"
+        return self._part(run_id, index, f"factors/{layer}/")
+
+    def layer(self, run_id: str, index: int, layer: str) -> dict[str, np.ndarray]:
+        """The fields of one layer's record of a finished round; StoreError as for `round`."""
+        return self._part(run_id, index, f"layers/{layer}/")
+
+    def _part(self, run_id: str, index: int, start: str) -> dict[str, np.ndarray]:
         way_out = "the run's other rounds are unharmed; to have this one again, start the run anew."
         found = read_tensors(self.round_file(self.run(run_id).id, index), way_out, start)
         return {name.removeprefix(start): array for name, array in found.items()}

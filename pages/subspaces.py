@@ -1,20 +1,45 @@
 """Subspaces: do the clients pull in the same directions?"""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from ilora.dashboard.blocks import chart_block
+from ilora.dashboard.depth import CLIENT, chosen_client, labels
 from ilora.dashboard.explorer import explore
+from ilora.dashboard.lens import SIDES
 from ilora.dashboard.navigation import title
 from ilora.dashboard.view import View
 
 
 def draw(view: View) -> None:
-    """The charts of one round and layer."""
+    """The charts of one round, one layer and one side."""
+    sides = list(SIDES)
+    st.session_state.setdefault("side", sides[0])
+    side = st.segmented_control(
+        "Subspaces of", sides, key="side", format_func=SIDES.__getitem__, required=True, persist_state="session"
+    )
+    view = replace(view, side=side or sides[0])
     left, right = st.columns(2)
     with left:
         chart_block("alignment", view)
     with right:
         chart_block("angles", view)
+    if not view.factors:
+        st.info("This round keeps no factors of this layer; train the run anew to see its directions.")
+        return
+    left, right = st.columns(2)
+    with left:
+        chart_block("planes", view)
+    with right:
+        names = labels(view)
+        ids = [int(identity) for identity in view.record.clients["id"][: len(names)]]
+        st.session_state[CLIENT] = ids[chosen_client(view)]
+        st.selectbox(
+            "Angles of", ids, key=CLIENT, format_func=lambda k: names[ids.index(k)].capitalize(), persist_state="session"
+        )
+        chart_block("angle-spectrum", view)
+    chart_block("alignment-over-rounds", view)
 
 
 title("Do the clients pull in the same directions?")

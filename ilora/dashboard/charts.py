@@ -1,6 +1,7 @@
 """The catalogue of charts: each with its figure, its sentence, how to read it, its formula and the code that computed it."""
 
 from ilora import figures, sentences
+from ilora.dashboard.depth import DEPTH
 from ilora.dashboard.view import Chart, View
 from ilora.tasks import TASKS
 
@@ -148,7 +149,7 @@ CHARTS: dict[str, Chart] = {
         r"\text{floats up}=\sum_{k\in S}r_k\,(d_{in}+d_{out})\ \text{per layer}",
         ("ilora.traffic:count",),
     ),
-}
+} | DEPTH
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Overview": ("accuracy", "loss", "error", "drift", "alignment", "holdings"),
     "Aggregation": ("error", "error-by-layer", "spectrum", "effective-rank"),

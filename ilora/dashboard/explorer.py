@@ -28,6 +28,11 @@ def explore(draw: Callable[[View], None], *, by_layer: bool = True, factors: boo
     st.fragment(_stage, run_every=_timer(run))(run.id, _timer(run), draw, by_layer, factors)
 
 
+def shown_run() -> Run:
+    """The run that is looked at."""
+    return lab.find(st.session_state.get(RUN)) or recorded.run()
+
+
 def runs() -> dict[str, str]:
     """The runs that can be looked at, by id with a name: stored ones, the newest first, and the recorded one."""
     stored = {run.id: run.name for run in lab.store().runs() if run.done and lab.known(run)}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -9,6 +10,16 @@ from ilora import jobs, recorded
 from ilora.database import default_home
 from ilora.records import Array, Round, RunFacts
 from ilora.store import Run, Store, StoreError
+
+OVER_ROUNDS = (  # what is drawn of a layer round by round
+    "singular_values",
+    "singular_values_ideal",
+    "energy_share",
+    "energy_share_ideal",
+    "effective_rank",
+    "effective_rank_ideal",
+)
+MOST_ROUNDS = 60  # of a layer's record that are read for one chart
 
 
 def store() -> Store:
@@ -78,6 +89,33 @@ def _factors(home: str, run_id: str, index: int, layer: str) -> dict[str, Array]
         kept = recorded.round(index).factors
         return {name.removeprefix(start): array for name, array in kept.items() if name.startswith(start)}
     return store().factors(run_id, index, layer)
+
+
+def layer_series(run: Run, layer: str) -> dict[str, Array]:
+    """What a layer's record says round by round: "index" (T,) and OVER_ROUNDS, stacked over the finished rounds that can be read.
+
+    Of more than MOST_ROUNDS rounds, evenly spaced ones.
+    """
+    step = -(-run.done // MOST_ROUNDS)
+    wanted = tuple(range(run.done, 0, -step))[::-1]
+    return _layer_series(str(store().home), run.id, layer, wanted)
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _layer_series(home: str, run_id: str, layer: str, wanted: tuple[int, ...]) -> dict[str, Array]:
+    read = {index: _layer_record(run_id, index, layer) for index in wanted}
+    known = {index: found for index, found in read.items() if found}
+    series = {name: np.stack([np.asarray(found[name]) for found in known.values()]) for name in OVER_ROUNDS if known}
+    return series | {"index": np.array(list(known))}
+
+
+def _layer_record(run_id: str, index: int, layer: str) -> dict[str, Array]:
+    if run_id == recorded.ID:
+        return vars(recorded.round(index).layers[layer])
+    try:
+        return store().layer(run_id, index, layer)
+    except StoreError:
+        return {}
 
 
 def facts(run: Run) -> RunFacts | None:

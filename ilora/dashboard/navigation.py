@@ -25,6 +25,8 @@ MENU: dict[
         "round": ("One round", "footprint", "What happens in one round, step by step, on real tensors."),
         "aggregation": ("Aggregation", "merge", "Why can't we just average A and B?"),
         "subspaces": ("Subspaces", "rotate_90_degrees_ccw", "Do the clients pull in the same directions?"),
+        "drift": ("Drift", "call_split", "Where do the clients run off to?"),
+        "collapse": ("Rank collapse", "compress", "How many directions does the server's update use?"),
     },
     "Look up": {
         "methods": ("Methods", "menu_book", "What each method does, where it comes from, and its code."),

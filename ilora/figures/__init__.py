@@ -5,22 +5,29 @@ work, and says its units on hover. Colours are Okabe and Ito's: colour and dash 
 """
 
 from ilora.figures.clients import clients_accuracy, holdings, idea, participation
+from ilora.figures.collapse import coverage, effective_rank_over_rounds, energy_over_rounds, spectra_over_rounds
 from ilora.figures.export import as_block, as_html, as_table
 from ilora.figures.factors import factor_maps, handed_back, update_maps
 from ilora.figures.frame import method_style, rank_colours
 from ilora.figures.layers import alignment, angles, drift, error_by_layer, spectrum
 from ilora.figures.rounds import Trace, error_split, losses, over_rounds, traffic
 from ilora.figures.rules import rule_errors, rule_label, truncation
+from ilora.figures.space import angle_spectrum, corrections, paths, planes, turned
 
 __all__ = [
     "Trace",
     "alignment",
+    "angle_spectrum",
     "angles",
     "as_block",
     "as_html",
     "as_table",
     "clients_accuracy",
+    "corrections",
+    "coverage",
     "drift",
+    "effective_rank_over_rounds",
+    "energy_over_rounds",
     "error_by_layer",
     "error_split",
     "factor_maps",
@@ -31,11 +38,15 @@ __all__ = [
     "method_style",
     "over_rounds",
     "participation",
+    "paths",
+    "planes",
     "rank_colours",
     "rule_errors",
     "rule_label",
+    "spectra_over_rounds",
     "spectrum",
     "traffic",
     "truncation",
+    "turned",
     "update_maps",
 ]

@@ -22,6 +22,8 @@ TITLES = {
     "round": "What happens in one round?",
     "aggregation": "Why can't we just average A and B?",
     "subspaces": "Do the clients pull in the same directions?",
+    "drift": "Where do the clients run off to?",
+    "collapse": "How many directions does the update use?",
     "methods": "What does each method do?",
     "glossary": "What does this word mean?",
 }

@@ -33,7 +33,7 @@ def test_the_rules_on_a_runs_own_factors_name_its_rule(open_app, store):
     assert len(app.get(CHART)) == 2
 
 
-@pytest.mark.parametrize("page", ["aggregation", "round"])
+@pytest.mark.parametrize("page", ["aggregation", "round", "subspaces", "drift", "collapse"])
 def test_every_page_says_something_before_anything_was_run(open_app, page):
     app = open_app(page)
     assert len(app.get(CHART)) >= 1
@@ -74,3 +74,45 @@ def test_every_step_draws_for_methods_of_every_kind(open_app, store, method):
         if step < 4:
             app.button(key="step.next").click().run()
     assert "the model goes back" in said(app)
+
+
+@pytest.mark.parametrize(("page", "charts"), [("subspaces", 5), ("drift", 4), ("collapse", 5)])
+def test_the_pages_about_directions_draw_on_a_stored_run(open_app, store, page, charts):
+    run_id = store_run(store, Experiment(ranks=(4, 2, 8, 1), method="fedit", rounds=3), done=3)
+    app = open_app(page, run=run_id, round="2")
+    assert len(app.get(CHART)) == charts
+    assert "ound 2" in said(app)
+
+
+def test_a_client_can_be_chosen_whose_angles_are_drawn(open_app, store):
+    run_id = store_run(store, Experiment(ranks=(4, 2, 8), rounds=2), done=2)
+    app = open_app("subspaces", run=run_id)
+    assert "Client 2 (rank 2) is closest to" in said(app)
+    app.selectbox(key="subspaces.client").set_value(2).run()
+    assert "Client 3 (rank 8) is closest to" in said(app)
+
+
+def test_a_round_without_factors_says_so(open_app, store):
+    run_id = store_run(store, done=2)
+    for path in store.folder(run_id).glob("round-*"):
+        path.unlink()
+    app = open_app("drift", run=run_id)
+    assert not app.exception
+
+
+def test_control_variates_are_switched_on_and_off_by_one_button(open_app, store):
+    app = open_app("drift")
+    app.button(key="drift.both").click().run()
+    assert not app.exception
+    pair = {run.name: run.experiment for run in store.runs()}
+    assert {name: e.recipe.ingredients["correction"] for name, e in pair.items()} == {
+        "with control variates": "control-variates",
+        "without": "none",
+    }
+    one, other = (e.replace(options={}) for e in pair.values())
+    assert one == other
+
+
+def test_a_method_without_a_correction_says_so(open_app, store):
+    run_id = store_run(store, Experiment(method="fedit", rounds=2), done=2)
+    assert "corrects no gradients" in said(open_app("drift", run=run_id))

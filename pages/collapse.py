@@ -1,0 +1,25 @@
+"""Rank collapse: how many directions does the server's update use?"""
+
+import streamlit as st
+
+from ilora.dashboard.blocks import chart_block
+from ilora.dashboard.explorer import explore
+from ilora.dashboard.navigation import title
+from ilora.dashboard.view import View
+
+
+def draw(view: View) -> None:
+    """The charts of one round and layer."""
+    chart_block("spectra-over-rounds", view)
+    for pair in (("energy", "effective-ranks"), ("spectrum", "coverage")):
+        for column, name in zip(st.columns(2), pair, strict=True):
+            with column:
+                chart_block(name, view)
+
+
+title("How many directions does the update use?")
+st.markdown(
+    "Clients of a high rank learn more directions than clients of a low rank can hold. If the server's rule dilutes these"
+    " directions, they fade round by round, until everyone is as poor as the smallest rank. That is **rank collapse**."
+)
+explore(draw)

@@ -1,0 +1,35 @@
+"""Drift: where do the clients run off to?"""
+
+import streamlit as st
+
+from ilora.dashboard.blocks import chart_block
+from ilora.dashboard.explorer import explore, shown_run
+from ilora.dashboard.navigation import title
+from ilora.dashboard.pairing import on_and_off
+from ilora.dashboard.view import View
+
+
+def draw(view: View) -> None:
+    """The charts of one round and layer."""
+    if "whole/A" in view.factors:
+        chart_block("paths", view)
+    else:
+        st.info("This run was recorded before paths were kept; train it anew to see where its clients went.")
+    _pair("drift", "drift-over-rounds", view)
+    if "correction_norm" in view.record.clients:
+        _pair("corrections", "turned", view)
+    else:
+        st.caption("This run's method corrects no gradients, so there is no control variate to draw.")
+    chart_block("cosine", view)
+
+
+def _pair(first: str, second: str, view: View) -> None:
+    """Two charts side by side."""
+    for column, name in zip(st.columns(2), (first, second), strict=True):
+        with column:
+            chart_block(name, view)
+
+
+title("Where do the clients run off to?")
+explore(draw, factors=True)
+on_and_off(shown_run().experiment)
