@@ -36,7 +36,7 @@ class Clash:
 
 
 _ONE_FACTOR = ("b-only", "alternate", "a-only", "diagonal", "alternate-top")  # leave a factor alone in a round
-_WHOLE = ("top-slots", "alternate-top", "sketch")  # everyone holds all slots
+_WHOLE = ("top-slots", "alternate-top", "sketch", "rewards")  # everyone holds all slots
 _MERGING = ("stack", "thresholded-stack")
 _REFACTORING = ("svd", "concat-qr", "concat-pivoted-qr", "rank-partitions", "full-rank-deltas")
 _PER_SLOT = ("mean-of-changes", "owners-mean")  # count who sends a slot
@@ -44,7 +44,7 @@ _OF_PRODUCTS = (*_REFACTORING, *_MERGING, "corrected-mean", "mean-and-residual")
 
 CLASHES: tuple[Clash, ...] = (
     Clash(
-        "sharing", (*_ONE_FACTOR, "top-slots", "sketch", "personal-slots"), "initialise", ("fresh",),
+        "sharing", (*_ONE_FACTOR, "top-slots", "sketch", "personal-slots", "rewards"), "initialise", ("fresh",),
         "every client would draw an A of its own, and nobody's slots would mean the same", "initialise 'random'",
     ),
     Clash(
@@ -83,6 +83,18 @@ CLASHES: tuple[Clash, ...] = (
     Clash(
         "sharing", ("personal-slots",), "server", ("dual-shift",),
         "it adds what personal slots learn to everyone's model", "server 'take'",
+    ),
+    Clash(
+        "sharing", ("rewards",), "objective", ("dual", "contrast", "roughness", "pseudo-out"),
+        "it remembers or weighs what clients train, and here the server does", "objective 'grpo'",
+    ),
+    Clash(
+        "sharing", ("rewards",), "correction", ("control-variates", "scaffold", "global-direction", "split-moments"),
+        "it corrects the steps of clients, and here the server trains", "correction 'none'",
+    ),
+    Clash(
+        "sharing", ("rewards",), "server", ("dual-shift",),
+        "it adds what clients remember of their steps, and here the server trains", "server 'take'",
     ),
     Clash(
         "correction", ("split-moments",), "objective", ("proximal", "dual", "roughness"),
@@ -131,10 +143,11 @@ def new_base(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
     rule = ingredients["aggregate"]
     merges = rule in (*_MERGING, "mean-and-residual")
     cut_out_once = ingredients["initialise"] == "qr" and not INGREDIENTS["aggregate"][rule].keeps_slots
-    if ingredients["objective"] != "contrast" or not (merges or (cut_out_once and options.get("deltas", True))):
+    runs_again = ingredients["objective"] == "contrast" or (ingredients["objective"] == "grpo" and options["kl"] > 0)
+    if not runs_again or not (merges or (cut_out_once and options.get("deltas", True))):
         return ""
     return (
-        f"option aggregate is {rule!r}, after which the base beneath a client's last model is another one, but this method runs"
+        f"option aggregate is {rule!r}, after which the base beneath an earlier model is another one, but this method runs"
         " that model again; allowed are aggregate = 'svd' or 'mean' with initialise = 'random'."
     )
 

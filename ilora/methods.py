@@ -8,7 +8,7 @@ from typing import Any
 from ilora.clashes import check_together
 from ilora.ingredients import INGREDIENTS, STAGES, Ingredient, Option
 from ilora.method import PROVENANCE, Method
-from ilora.recipes import chosen_slots, contribution, drift, federated_lora
+from ilora.recipes import alignment, chosen_slots, contribution, drift, federated_lora
 from ilora.scaling import Scaling, shown
 
 __all__ = ["METHODS", "PROVENANCE", "Method", "Recipe", "options_of", "register_method", "resolve"]
@@ -45,8 +45,9 @@ METHODS: dict[str, Method] = {
     **chosen_slots.METHODS,
     **drift.METHODS,
     **contribution.METHODS,
+    **alignment.METHODS,
 }
-for _recipes in (chosen_slots, drift, contribution):
+for _recipes in (chosen_slots, drift, contribution, alignment):
     for _stage, _own in _recipes.INGREDIENTS.items():
         INGREDIENTS[_stage].update(_own)
 

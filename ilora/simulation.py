@@ -246,7 +246,7 @@ class Simulation:
         return steps_of(len(self.shares[client]), e.batch_size, e.local_steps, e.local_epochs)
 
     def _train(self, turn: Turn, work: LocalWork, tell: Callable[[float], None]) -> Trained:
-        """Local training, in one piece unless the correction has a way of its own."""
+        """Local training, in one piece unless an ingredient has a way of its own."""
         whole, before = max(1, sum(work.own_steps)), 0
 
         def train(part: LocalWork) -> Trained:
@@ -255,8 +255,8 @@ class Simulation:
             before += sum(part.own_steps)
             return self.engine.train(part, lambda done, of: tell((done_before + done) / whole))
 
-        correction = self.stages["correction"]
-        return correction.train(turn, work, train) if hasattr(correction, "train") else train(work)
+        own_way = [ingredient for ingredient in self.stages.values() if hasattr(ingredient, "train")]
+        return own_way[0].train(turn, work, train) if own_way else train(work)
 
     def _aggregate(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> LayerOutcome:
         """One layer's way from the uploads to what the server will hold."""
@@ -338,6 +338,9 @@ class Simulation:
         return torch.from_numpy(label_groups(self.task.test.labels.numpy(), borders)).to(self.device)
 
     def _traffic(self, turn: Turn, outcomes: dict[str, LayerOutcome]) -> Traffic:
+        if hasattr(self.stages["sharing"], "traffic"):
+            own: Traffic = self.stages["sharing"].traffic(turn)
+            return own
         return traffic.count(
             turn,
             {name: outcome.aggregate for name, outcome in outcomes.items()},

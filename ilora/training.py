@@ -276,13 +276,22 @@ class VectorisedEngine:
             result.append(torch.cat(parts, 1))
         return torch.cat(result)
 
-    @torch.no_grad()
     def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
         """Each client's logits (n_k, C) for its own training samples."""
+        return [output.logits for output in self.own_outputs(parameters, base, samples)]
+
+    def own_features(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
+        """The features (n_k, d) that each client's head sees of its own training samples."""
+        return [output.features for output in self.own_outputs(parameters, base, samples)]
+
+    @torch.no_grad()
+    def own_outputs(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Output]:
+        """Each client's logits (n_k, C) and features (n_k, d) for its own training samples."""
         index = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
         rows = max(1, EVALUATION_ROWS // len(samples))
-        parts = [self.model.forward(parameters, base, self.data.rows(part)).logits for part in index.split(rows, 1)]
-        return [own[: len(sample)] for own, sample in zip(torch.cat(parts, 1), samples, strict=True)]
+        parts = [self.model.forward(parameters, base, self.data.rows(part)) for part in index.split(rows, 1)]
+        logits, features = (torch.cat([part[i] for part in parts], 1) for i in (0, 1))
+        return [Output(logits[k, : len(sample)], features[k, : len(sample)]) for k, sample in enumerate(samples)]
 
     def _chunk(self, work: LocalWork, batch: int) -> int:
         """How many clients fit the memory budget, from the bytes that one client's step keeps for its backward pass."""
