@@ -26,6 +26,14 @@ class Measure:
 
 MEASURES: dict[str, Measure] = {
     "accuracy": Measure("Test accuracy", "Share of the test samples that the server's model gets right.", "%", 100, 1, "higher"),
+    "personal_accuracy": Measure(
+        "Personal accuracy",
+        "How good each client's own model is for that client right after it trained, mean over the clients.",
+        "%",
+        100,
+        1,
+        "higher",
+    ),
     "loss": Measure("Test loss", "Mean cross-entropy of the server's model on the test samples.", better="lower"),
     "train_loss": Measure(
         "Training loss", "Mean cross-entropy during local training, over all clients of the round.", better="lower"
@@ -65,4 +73,5 @@ def with_totals(history: pd.DataFrame) -> pd.DataFrame:
         "megabytes_down": history["bytes_down"] / 1e6,
         "kiloforwards": history["forwards"] / 1e3,
     }
-    return history.assign(**{name: column.cumsum() for name, column in totals.items()})
+    personal = history.get("personal_accuracy", float("nan"))  # runs of earlier versions do not have it
+    return history.assign(personal_accuracy=personal, **{name: column.cumsum() for name, column in totals.items()})

@@ -196,6 +196,7 @@ def round_record(
         **sent._asdict(),
         seconds=seconds,
         forwards=turn.forwards,
+        personal_accuracy=float((turn.counts * scores.personal_accuracy.to(turn.counts)).sum() / turn.counts.sum()),
         scores=server_scores.scores,
         clients={name: np.asarray(column.cpu() if isinstance(column, Tensor) else column) for name, column in columns.items()},
         layers=layers,

@@ -56,7 +56,7 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class Round:
-    """One finished round. Layers are keyed by module name in model order; `clients` maps a column to one value per client."""
+    """One finished round. Layers are keyed by module name in model order; `clients` maps a column to (C, ...)."""
 
     index: int  # 1 is the first round
     accuracy: float  # main score of the server's model on the test set: accuracy in 0..1 unless the task's card says otherwise
@@ -79,6 +79,7 @@ class Round:
     bytes_down: int
     seconds: float
     forwards: int = 0  # samples that went through a client's model: training, gradients and probes; evaluation left out
+    personal_accuracy: float = float("nan")  # mean of the clients' own, each weighted by its samples
     scores: dict[str, float] = field(default_factory=dict)  # all of the task's scores by name, the main one among them
     clients: dict[str, Array] = field(default_factory=dict)
     # id · rank · samples · weight (p_k) · accuracy, loss (its trained model on the test set) · personal_accuracy (same, test set

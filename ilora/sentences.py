@@ -217,6 +217,30 @@ def moved(record: Round) -> str:
     return f"Even without any learning this method moves the adapted weights by {_share(share)} of their length."
 
 
+def budget(ranks: dict[str, Sequence[int]]) -> str:
+    """How many slots the clients of each compared run train, all together: the parameter budget."""
+    sums = {name: int(sum(own)) for name, own in ranks.items()}
+    if len(set(sums.values())) == 1:
+        total = next(iter(sums.values()))
+        return f"Parameter budget: the clients' ranks sum to {total} in every run, in each adapted layer."
+    return "Parameter budgets differ: the clients' ranks sum to " + ", ".join(f"{n} in {name}" for name, n in sums.items()) + "."
+
+
+def dead_slots(name: str, coverage: Sequence[np.ndarray]) -> str:
+    """Slots that a mean of padded factors has set to zero for good, because nobody of a round had them; "" if none.
+
+    coverage: of rounds 1, 2, ..., (R,) each, the weight of the clients that own a slot.
+    """
+    for index, covered in enumerate(coverage, 1):
+        dead = int((np.asarray(covered) == 0).sum())
+        if dead:
+            return (
+                f"In round {index} of {name} no client had the last {dead} of {len(covered)} slots. Their mean is zero in A and"
+                " in B, so no gradient reaches them again: they are dead for the rest of the run."
+            )
+    return ""
+
+
 def compare(measure: str, histories: dict[str, pd.DataFrame]) -> str:
     """Which of several runs leads in a measure, and by how much, after the last round that all of them have."""
     words = MEASURES[measure]

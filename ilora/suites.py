@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from math import isnan, sqrt
 from pathlib import Path
@@ -21,6 +21,7 @@ from ilora.methods import METHODS, PROVENANCE
 from ilora.store import Run, Store
 
 GROUP = "suite-seeds"
+WAITED_FOR = ("queued", "running", "interrupted")
 MEASURES = {"accuracy": "accuracy", "loss": "loss", "aggregation_error": "aggregation error", "drift": "drift"}
 
 
@@ -30,14 +31,17 @@ class Row:
 
     title: str
     method: str
-    options: dict[str, str]
+    options: dict[str, Any]
+    changes: dict[str, Any] = field(default_factory=dict)  # settings of the experiment that differ from the others'
 
 
 def rows_of(methods: Sequence[str]) -> list[Row]:
-    """A row for each method, for each further mode, and for ILoRA without its control variates."""
+    """A row for each method and each further mode, and for ILoRA without its control variates; none that learns from rewards."""
     rows = []
     for key in methods:
         method = METHODS[key]
+        if method.alignment:
+            continue
         modes = list(method.modes) or [""]
         rows += [Row(f"{method.title}{', ' + mode if mode else ''}", key, {"mode": mode} if mode else {}) for mode in modes]
         if key == "ilora":
@@ -45,21 +49,41 @@ def rows_of(methods: Sequence[str]) -> list[Row]:
     return rows
 
 
+NOISE = {"noisy_clients": 1}
+CONTROLS = {
+    "FLood's weights at the server": (
+        Row("FLood, weights by confidence", "flood", {}),
+        Row("FLood, weights by samples", "flood", {"weighting": "samples"}),
+    ),
+    "One client with random labels": (
+        Row("CO-PFL, weights by contribution to the data", "co-pfl", {"mu": 0.0}, NOISE),
+        Row("CO-PFL, the same, bounded at 1.5/C", "co-pfl", {"mu": 0.0, "clip": 1.5}, NOISE),
+        Row("CO-PFL, weights by samples", "co-pfl", {"weighting": "samples"}, NOISE),
+    ),
+}
+
+
 def run_seeds(store: Store, base: Experiment, rows: Sequence[Row], seeds: int) -> dict[str, list[Run]]:
     """Train every row under seeds 0, 1, ... in worker processes; runs by row title."""
     wanted = {
-        row.title: [base.replace(method=row.method, options=row.options, seed=seed) for seed in range(seeds)] for row in rows
+        row.title: [base.replace(method=row.method, options=row.options, seed=seed, **row.changes) for seed in range(seeds)]
+        for row in rows
     }
     return run_all(store, wanted, GROUP)
 
 
 def run_all(store: Store, wanted: Mapping[str, Sequence[Experiment]], group: str) -> dict[str, list[Run]]:
-    """Train experiments in worker processes, those of every title together; what the store has of the group is reused."""
-    known = {run.experiment.to_json(): run.id for run in store.runs(group) if run.status == "finished"}
+    """Train experiments in worker processes, those of every title together.
+
+    What the store has of the group is used, and what an interrupted call has begun or left waiting goes on.
+    """
+    known = {run.experiment.to_json(): run.id for run in store.runs(group) if run.status in ("finished", *WAITED_FOR)}
     ids: dict[str, list[str]] = {title: [] for title in wanted}
     for title, experiment in by_seed(wanted):
-        found = known.get(experiment.to_json())
-        ids[title].append(found or jobs.submit(store, experiment, f"{title}, seed {experiment.seed}", group=group))
+        key = experiment.to_json()
+        if key not in known:
+            known[key] = jobs.submit(store, experiment, f"{title}, seed {experiment.seed}", group=group)
+        ids[title].append(known[key])
     wait_for(store, [run_id for own in ids.values() for run_id in own])
     return {title: [store.run(run_id) for run_id in own] for title, own in ids.items()}
 
@@ -75,7 +99,7 @@ def wait_for(store: Store, ids: Sequence[str]) -> None:
     with tqdm(total=len(ids), unit="run") as bar:
         while True:
             jobs.tend(store, os.cpu_count() or 1)
-            left = sum(store.run(run_id).status in ("queued", "running", "interrupted") for run_id in ids)
+            left = sum(store.run(run_id).status in WAITED_FOR for run_id in ids)
             bar.n = len(ids) - left
             bar.refresh()
             if not left:
@@ -112,7 +136,8 @@ def table(store: Store, runs: dict[str, list[Run]]) -> pd.DataFrame:
 
 def report(base: Experiment, frame: pd.DataFrame) -> str:
     """The table as a document, with what it says in sentences; every number in it comes from `frame`."""
-    common, personal = frame[~frame["personalised"]], frame[frame["personalised"]]
+    control = frame["method"].isin([row.title for rows in CONTROLS.values() for row in rows])
+    common, personal = frame[~frame["personalised"] & ~control], frame[frame["personalised"] & ~control]
     ranks = base.ranks if isinstance(base.ranks, str) else ", ".join(map(str, base.ranks))
     return "\n".join(
         [
@@ -128,6 +153,7 @@ def report(base: Experiment, frame: pd.DataFrame) -> str:
             *lines_of(common),
             *sentences(common),
             *(personal_part(personal) if len(personal) else []),
+            *(control_part(frame[control]) if control.any() else []),
         ]
     )
 
@@ -142,6 +168,28 @@ def personal_part(frame: pd.DataFrame) -> list[str]:
         "",
         *lines_of(frame),
     ]
+
+
+def control_part(frame: pd.DataFrame) -> list[str]:
+    """Ingredients that can do harm, beside the same method without them: each part with the sentence that its rows allow."""
+    text = ["## Negative controls", "", "Kept because a comparison that only shows gains is none.", ""]
+    for title, rows in CONTROLS.items():
+        part = frame[frame["method"].isin([row.title for row in rows])]
+        if len(part):
+            text += [f"### {title}", "", *lines_of(part), control_sentence(part, rows), ""]
+    return text
+
+
+def control_sentence(part: pd.DataFrame, rows: Sequence[Row]) -> str:
+    """How the first row of a control stands to the last, which is the plain one."""
+    found = part.set_index("method")
+    if not {rows[0].title, rows[-1].title} <= set(found.index):
+        return ""
+    first, plain = found.loc[rows[0].title], found.loc[rows[-1].title]
+    gain = 100 * (first["accuracy"] - plain["accuracy"])
+    apart = abs(first["accuracy"] - plain["accuracy"]) > first["accuracy +-"] + plain["accuracy +-"]
+    verdict = "Their intervals are apart." if apart else "Their intervals overlap: these seeds cannot tell them apart."
+    return f"{rows[0].title} against {rows[-1].title}: {gain:+.1f} points of accuracy. {verdict}"
 
 
 def lines_of(frame: pd.DataFrame) -> list[str]:
@@ -188,7 +236,8 @@ def sentences(frame: pd.DataFrame) -> list[str]:
 def write_results(path: Path, base: Experiment, methods: Sequence[str], seeds: int) -> pd.DataFrame:
     """Run the suite and write its part of the document at `path`."""
     store = Store()
-    frame = table(store, run_seeds(store, base, rows_of(methods), seeds))
+    rows = [*rows_of(methods), *(row for group in CONTROLS.values() for row in group if row.method in methods)]
+    frame = table(store, run_seeds(store, base, rows, seeds))
     put_part(path, report(base, frame))
     return frame
 

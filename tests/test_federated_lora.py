@@ -72,6 +72,20 @@ def experiment_of(method: str, **changes: Any) -> Experiment:
     return toy_experiment(method=method, options=OPTIONS.get(method, {}) | changes.pop("options", {}), **changes)
 
 
+def test_a_slot_that_nobody_of_a_round_has_is_dead_in_fedit_from_then_on():
+    """What sentences.dead_slots says on the screen."""
+    simulation = Simulation(toy_experiment(method="fedit", ranks=[1, 8, 3, 1], participation=0.5, seed=3, rounds=9, lr=1e-2))
+    dead = 0
+    for _ in range(9):
+        record = simulation.next_round()
+        dead = max(dead, 8 - int(record.clients["rank"].max()))
+        for layer in LAYERS:
+            A, B = (record.factors[f"{layer}/server/{x}"] for x in "AB")
+            assert not A[8 - dead :].any()
+            assert not B[:, 8 - dead :].any()
+    assert dead > 0
+
+
 # The rules, one layer at a time ---------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,17 @@ def with_layer(record, **changes):
     return replace(record, layers={**record.layers, LAYER: replace(record.layers[LAYER], **changes)})
 
 
+def test_budgets_are_named_where_they_differ():
+    assert "sum to 30 in every run" in sentences.budget({"A": [2, 28], "B": (10, 20)})
+    assert sentences.budget({"A": [2], "B": [4]}).endswith("sum to 2 in A, 4 in B.")
+
+
+def test_slots_die_in_the_first_round_in_which_nobody_has_them():
+    full, cut = np.array([1.0, 0.5, 0.2]), np.array([1.0, 0.0, 0.0])
+    assert sentences.dead_slots("FedIT", [full, full]) == ""
+    assert sentences.dead_slots("FedIT", [full, cut, full]).startswith("In round 2 of FedIT no client had the last 2 of 3 slots.")
+
+
 def test_names_are_short_where_they_stay_different():
     assert sentences.layer_names(["a.layers.0.attention.q_proj", "a.layers.1.attention.v_proj"]) == {
         "a.layers.0.attention.q_proj": "block 1 query",

@@ -7,7 +7,7 @@ from scipy import stats
 
 from ilora.experiment import Experiment
 from ilora.store import Store
-from ilora.suites import interval, report, rows_of, sentences, write_results
+from ilora.suites import CONTROLS, Row, interval, report, rows_of, run_seeds, sentences, write_results
 
 
 def frame(**accuracies: tuple[float, float]) -> pd.DataFrame:
@@ -60,6 +60,37 @@ def test_methods_without_a_common_model_stand_apart():
 def test_iloras_modes_and_its_ablation_have_rows_of_their_own():
     titles = [row.title for row in rows_of(["ilora", "fedit"])]
     assert titles == ["ILoRA, corrected", "ILoRA, paper", "ILoRA, official", "ILoRA, no control variates", "FedIT"]
+
+
+def test_methods_that_learn_from_rewards_have_no_row():
+    assert [row.method for row in rows_of(["aer", "mor", "fedit"])] == ["fedit"]
+
+
+def test_negative_controls_stand_apart_and_say_what_their_rows_say():
+    (harmful, *_, plain) = CONTROLS["One client with random labels"]
+    document = report(Experiment(), frame(A=(0.9, 0.02), **{harmful.title: (0.5, 0.02), plain.title: (0.8, 0.02)}))
+    ranking, _, apart = document.partition("## Negative controls")
+    assert harmful.title not in ranking
+    assert f"| {harmful.title} | 5 | 50.0" in apart
+    assert "-30.0 points of accuracy. Their intervals are apart." in apart
+
+
+def test_every_control_is_an_experiment_and_ends_with_the_plain_one():
+    for rows in CONTROLS.values():
+        assert len({row.title for row in rows}) == len(rows) >= 2
+        for row in rows:
+            Experiment(method=row.method, options=row.options, **row.changes)
+        assert "samples" in rows[-1].options.values()
+
+
+def test_a_suite_goes_on_with_what_an_interrupted_call_left(tmp_path, monkeypatch):
+    store, base = Store(tmp_path), Experiment(ranks=[1, 2], rounds=1)
+    monkeypatch.setattr("ilora.suites.wait_for", lambda store, ids: None)
+    first = run_seeds(store, base, rows_of(["fedit"]), 2)
+    again = run_seeds(store, base, [*rows_of(["fedit"]), Row("twice", "fedit", {})], 3)
+    assert [run.id for run in again["FedIT"]][:2] == [run.id for run in first["FedIT"]]
+    assert [run.id for run in again["twice"]] == [run.id for run in again["FedIT"]]
+    assert len(store.runs()) == 3
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from ilora.experiment import Experiment
 from ilora.figures import Trace
 from ilora.measures import MEASURES, with_totals
 from ilora.methods import METHODS
-from ilora.sentences import compare
+from ilora.sentences import budget, compare, dead_slots
 from ilora.store import Run, StoreError
 
 RUNS, REFUSED = "compare.runs", "compare.refused"
@@ -23,20 +23,24 @@ LEAST, MOST = 2, 6
 FIRST = 4  # methods that are chosen before anybody chooses
 SHOWN = {  # measure -> the chart of the catalogue that explains it
     "accuracy": "accuracy",
+    "personal_accuracy": "clients-accuracy",
     "loss": "loss",
     "aggregation_error": "error",
     "alignment": "alignment-over-rounds",
     "drift": "drift-over-rounds",
     "effective_rank": "effective-rank",
 }
-COLUMNS = ("accuracy", "loss", "aggregation_error", "alignment", "drift", "megabytes_up", "seconds")
+COMMON = ("accuracy", "loss")  # are of the one model that all share; undefined where there is none
+COLUMNS = ("accuracy", "personal_accuracy", "loss", "aggregation_error", "alignment", "drift", "megabytes_up", "seconds")
 AXES = {"index": "rounds", "megabytes_up": "megabytes sent up", "kiloforwards": "forward passes"}
 
 
 def choices() -> dict[str, str]:
-    """What can be compared: every method, and every other mode of it, as "method:mode" with its title."""
+    """What can be compared: every method that learns from labels, and every other mode of it, as "method:mode" with its title."""
     found = {}
     for name, method in METHODS.items():
+        if method.alignment:
+            continue
         found[name] = method.title
         for mode in list(method.modes)[1:]:
             found[f"{name}:{mode}"] = f"{method.title} ({mode})"
@@ -74,12 +78,13 @@ def look_at(run_ids: Sequence[str]) -> None:
 
 
 def compared_runs() -> list[Run]:
-    """The runs on the page: those in the address, else those looked at last."""
+    """The runs on the page: those in the address, else those looked at last; none that learns from a reward."""
     asked = [part for part in link.asked("runs").split(",") if part]
     if asked:
         st.session_state[RUNS] = asked[: 2 * MOST]
     found = [lab.find(run_id) for run_id in st.session_state.get(RUNS, [])]
-    return [run for run in found if run is not None and lab.known(run)]
+    known = [run for run in found if run is not None and lab.known(run)]
+    return [run for run in known if not METHODS[run.experiment.method].alignment]
 
 
 def comparison_view(runs: Sequence[Run]) -> None:
@@ -112,11 +117,17 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     for run in runs:
         history = with_totals(lab.history(run))
         last = history.iloc[-1] if len(history) else None
-        values = {MEASURES[name].title: float("nan") if last is None else float(last[name]) for name in COLUMNS}
+        known = {} if last is None else {name: float(last[name]) for name in COLUMNS if has(run, name)}
+        values = {MEASURES[name].title: known.get(name, float("nan")) for name in COLUMNS}
         if len(history):
             values[MEASURES["seconds"].title] = float(history["seconds"].median())
         rows.append({"Run": names[run.id], "Rounds": run.done, **values})
     return pd.DataFrame(rows)
+
+
+def has(run: Run, measure: str) -> bool:
+    """Whether a measure means the same in this run as in the others: without a common model there is no accuracy of one."""
+    return not (measure in COMMON and run.experiment.recipe.personalised)
 
 
 def marked(frame: pd.DataFrame) -> pd.DataFrame:
@@ -185,16 +196,34 @@ def _charts(runs: Sequence[Run], names: dict[str, str]) -> None:
     against = st.segmented_control(
         "Against", list(AXES), key="compare.against", format_func=AXES.__getitem__, required=True, persist_state="session"
     )
-    traces = [Trace(names[run.id], run.experiment.method, lab.history(run)) for run in runs]
     rounds = max(run.rounds for run in runs)
-    histories = {trace.name: trace.history for trace in traces}
-    measures = list(SHOWN)
+    measures = [measure for measure in SHOWN if any(has(run, measure) for run in runs)]
     for pair in (measures[i : i + 2] for i in range(0, len(measures), 2)):
         for column, measure in zip(st.columns(2), pair, strict=False):
-            title = MEASURES[measure].title
+            title = MEASURES[measure].title + (" of the common model" if measure in COMMON else "")
+            traces = [Trace(names[run.id], run.experiment.method, lab.history(run)) for run in runs if has(run, measure)]
+            histories = {trace.name: trace.history for trace in traces}
             figure = figures.over_rounds(traces, measure, against=against or "index", rounds=rounds)
             with column:
                 draw(f"compare.{measure}", title, figure, compare(measure, histories), CHARTS[SHOWN[measure]])
+
+    for sentence in notes(runs, names):
+        st.caption(sentence)
+
+
+def notes(runs: Sequence[Run], names: dict[str, str]) -> list[str]:
+    """What a reader must know to compare the charts fairly: budgets, missing lines, dead slots."""
+    found = [budget({names[run.id]: run.experiment.client_ranks for run in runs})]
+    if own := [names[run.id] for run in runs if run.experiment.recipe.personalised]:
+        found.append(
+            f"No line for {' and '.join(own)} where there is no common model: only its clients' own models are measured."
+        )
+    for run in runs:
+        if run.experiment.participation < 1 and run.experiment.recipe.ingredients["aggregate"] == "mean":
+            records = [lab.load_round(run, index) for index in range(1, run.done + 1)]
+            layers = [next(iter(record.layers.values())) for record in records if record]
+            found.append(dead_slots(names[run.id], [layer.coverage for layer in layers]))
+    return [sentence for sentence in found if sentence]
 
 
 def _table(runs: Sequence[Run]) -> None:

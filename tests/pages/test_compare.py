@@ -64,6 +64,29 @@ def test_runs_that_differ_in_more_than_the_method_carry_a_warning(open_app, stor
     assert "Not like with like: these runs also differ in alpha, seed." in said(app)
 
 
+def test_personal_and_common_accuracy_are_on_charts_of_their_own(open_app, store):
+    pair = store_run(store, Experiment(rounds=2, method="fedsa-lora"), done=2), store_run(store, Experiment(rounds=2), done=2)
+    app = open_app("compare", runs=",".join(pair))
+    assert "Test accuracy of the common model" in said(app)
+    assert "Personal accuracy" in said(app)
+    assert "No line for FedSA-LoRA where there is no common model" in said(app)
+    table = comparing.table([store.run(run_id) for run_id in pair])
+    assert pd.isna(table["Test accuracy"][0])
+    assert table["Test accuracy"][1] > 0
+
+
+def test_the_budget_stands_under_the_charts(open_app, store):
+    app = open_app("compare", runs=",".join(stored_pair(store, ranks="uniform")))
+    assert "Parameter budgets differ" in said(app)
+
+
+def test_methods_that_learn_from_rewards_are_not_offered_and_not_drawn(open_app, store):
+    assert not {"aer", "mor"} & set(comparing.choices())
+    run_id = store_run(store, Experiment(rounds=1, method="aer"), done=1)
+    app = open_app("compare", runs=",".join([run_id, *stored_pair(store)]))
+    assert "AER" not in said(app)
+
+
 def test_charts_against_megabytes(open_app, store):
     app = open_app("compare", runs=",".join(stored_pair(store)))
     app.session_state["compare.against"] = "megabytes_up"
