@@ -122,12 +122,13 @@ class MixtureOfRewards:
 
     def policy_work(self, turn: Turn, work: LocalWork, samples: Tensor, table: Tensor) -> LocalWork:
         """The server's work: as many forward passes as all clients of a round would make together."""
-        clients, steps, batch = work.batches.shape
+        steps = work.batches.shape[1]
+        batch = sum(work.own_steps) * work.batches.shape[2] // max(1, steps)
         draw = numpy_generator(self.setting.seed, "prompts", turn.index)
-        batches = torch.from_numpy(batch_plan(samples.cpu().numpy(), steps, clients * batch, draw)).to(work.batches)
+        batches = torch.from_numpy(batch_plan(samples.cpu().numpy(), steps, batch, draw)).to(work.batches)
         grpo = work.objective
         given: Parameters = {}
         if isinstance(grpo, Grpo):
             reference = grpo.reference_logits(turn, [samples]) if grpo.kl else None
             given = grpo.tables(turn, [-1], [samples], reference) | {"rewards": table[None]}
-        return replace(work[[0]], batches=batches[None], draws=None, given=given)
+        return replace(work[[0]], batches=batches[None], steps=(), draws=None, given=given)

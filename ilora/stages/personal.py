@@ -153,10 +153,11 @@ class SplitMoments:
 
     def remember(self, ids: list[int], trained: Trained, where: Parameters, steps_before: int = 0) -> None:
         """Keep the moments without their bias, everywhere or `where` a mask is 1."""
-        steps = steps_before + trained.losses.shape[1]
+        steps = steps_before + (~trained.losses.isnan()).sum(1)
         for kind, ended in (("m", trained.first_moments), ("v", trained.second_moments)):
-            for name, moment in ended.items() if steps else ():
-                kept, plain = self.state[f"{kind}/{name}"], moment / (1 - BETAS[kind] ** steps)
+            bias = (1 - BETAS[kind] ** steps).clamp_min(1e-12)  # a moment without a step is 0
+            for name, moment in ended.items():
+                kept, plain = self.state[f"{kind}/{name}"], moment / bias.view(-1, *[1] * (moment.ndim - 1))
                 kept[ids] = torch.where(where[name].bool(), plain, kept[ids]) if where else plain
 
 
