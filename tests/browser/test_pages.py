@@ -24,6 +24,7 @@ TITLES = {
     "subspaces": "Do the clients pull in the same directions?",
     "drift": "Where do the clients run off to?",
     "collapse": "How many directions does the update use?",
+    "alignment": "Can a reward teach as well as a label?",
     "methods": "What does each method do?",
     "glossary": "What does this word mean?",
 }

@@ -1,0 +1,119 @@
+"""Alignment: variants start as one group, and the newest ones are drawn with sentences that their records carry."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ilora import rewarding
+from ilora.claims import end
+from ilora.dashboard.rewarding import VARIANTS, variants
+from ilora.experiment import Experiment
+from ilora.figures import rewards as figures
+from ilora.recipes.alignment import NOT_COVERED
+from tests.factory import make_facts, make_round
+
+
+def said(app):
+    return " ".join(element.value for element in [*app.markdown, *app.caption, *app.info])
+
+
+def rewarded(index=1, alpha=0.5, entropy=1.0):
+    """A round as AER and MoR leave it."""
+    record = make_round(index)
+    C = len(record.clients["id"])
+    grid = np.full((C, 3, 3), np.nan)
+    grid[:, 0, 0], grid[:, 1, 2] = [0.7, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]
+    groups = np.zeros((C, 9))
+    groups[:, 0], groups[:, 8] = 3, 5
+    more = {
+        "entropy": np.full(C, entropy), "entropy_target": np.full(C, 0.9), "alpha": np.full(C, alpha), "pass_1": np.full(C, 0.4),
+        "pass_8": np.full(C, 0.8), "group_correct": groups, "trust": np.array([0.4, 0.3, 0.2, 0.1]), "trust_map": grid,
+        "reward_accuracy": np.array([0.3, 0.6, 0.2, 0.1]), "fused_accuracy": np.full(C, 0.75),
+    }  # fmt: skip
+    return replace(record, clients=record.clients | more)
+
+
+def store_variants(store, kind, done=2):
+    for name, experiment in variants(Experiment(rounds=done, ranks="spread", clients=4), kind).items():
+        run_id = store.add(experiment, name, group=f"alignment-{kind}-abc", worker="test")
+        store.save_facts(run_id, make_facts(experiment.client_ranks))
+        for index in range(1, done + 1):
+            store.save_round(run_id, replace(rewarded(index), snapshot={"x": np.zeros(1)}), "test")
+        end(store, run_id, "test", "finished", "")
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_one_button_starts_every_variant_on_the_same_clients_and_seed(open_app, store, kind):
+    app = open_app("alignment", seed="3")
+    app.segmented_control(key="alignment.kind").set_value(kind).run()
+    app.button(key=f"alignment.run.{kind}").click().run()
+    assert not app.exception
+    runs = store.runs()
+    assert {run.name for run in runs} == set(VARIANTS[kind])
+    assert len({run.group for run in runs}) == 1
+    assert {run.experiment.seed for run in runs} == {3}
+    assert app.button(key=f"alignment.run.{kind}").disabled
+
+
+def test_the_thermostat_is_drawn_with_its_sentences(open_app, store):
+    store_variants(store, "aer")
+    app = open_app("alignment")
+    assert len(app.get("bidi_component")) == 3
+    assert "the entropy is 1.00 with AER, 1.00 with No bonus" in said(app)
+    assert "Alpha of AER left 0 in round 1 and is 0.50 now." in said(app)
+    assert "Of 32 prompts, 20 are answered right every time and 12 never; the bonus acts on 12." in said(app)
+    assert NOT_COVERED["aer"][0] in said(app)
+
+
+def test_the_router_is_drawn_with_its_sentences(open_app, store):
+    store_variants(store, "mor")
+    app = open_app("alignment")
+    app.segmented_control(key="alignment.kind").set_value("mor").run()
+    assert not app.exception
+    assert len(app.get("bidi_component")) == 2
+    assert "The router gives client 1 most weight, 40%." in said(app)
+    assert "the best single one, of client 2, for 60%" in said(app)
+
+
+def test_before_anything_was_run_the_page_says_how_to_begin(open_app):
+    assert "Nothing has been run yet." in said(open_app("alignment"))
+
+
+def test_the_trace_is_weighted_by_samples():
+    record = rewarded()
+    uneven = replace(
+        record, clients=record.clients | {"entropy": np.array([1.0, 0, 0, 0]), "samples": np.array([30, 10, 10, 10])}
+    )
+    assert rewarding.trace([uneven])["entropy"].tolist() == [0.5]
+
+
+def test_a_pinned_valve_is_said_so():
+    trace = pd.DataFrame({"index": [1, 2], "alpha": [0.0, 5.0]})
+    assert "pinned at its cap, 5" in rewarding.valve({"AER": trace}, 5.0)
+    assert "still 0" in rewarding.valve({"AER": trace[:1]}, 5.0)
+
+
+@pytest.mark.parametrize(("worth", "verdict"), [((0.5, 0.6, 0.7), "Each step"), ((0.6, 0.5, 0.7), "Not every step")])
+def test_the_ladder_says_whether_each_step_helps(worth, verdict):
+    names = ("One client's reward", "All rewards alike", "Router")
+    assert verdict in rewarding.ladder(dict(zip(names, worth, strict=True)) | {"Supervised FedAvg": 0.1})
+
+
+def test_the_map_names_the_client_that_counts_most_and_leaves_empty_cells_empty():
+    figure = figures.trust_map(rewarded())
+    assert figure.data[0].text[0][0] == "1"
+    assert figure.data[0].text[1][2] == "4"
+    assert figure.data[0].text[2][2] == ""
+    assert np.isnan(figure.data[0].z[2][2])
+
+
+def test_the_price_of_certainty_is_that_of_the_loss():
+    from torch import linspace, tensor
+
+    from ilora.alignment.grpo import difficulty_bonus
+
+    want = difficulty_bonus(tensor(0.7), linspace(0, 1, 9), 0.5)
+    np.testing.assert_allclose(rewarding.price(0.7, 8, {"bonus": "adaptive", "rho": 0.5}), want, atol=1e-6)
+    assert set(rewarding.price(0.7, 8, {"bonus": "fixed"})) == {0.7}
