@@ -63,7 +63,7 @@ def main() -> None:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with app() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = open_page(browser, url, viewport=WIDE)
+        page = open_page(browser, f"{url}/playground", viewport=WIDE)
         page.get_by_role("button", name="Run").first.click()
         page.get_by_text("all rounds are done").wait_for(timeout=120_000)
         take(page, "playground")

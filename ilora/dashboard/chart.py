@@ -21,7 +21,7 @@ _component = st.components.v2.component(
 
 def show_figure(figure: go.Figure, key: str, alt: str) -> None:
     """Draw the figure, or change the one of that key to it."""
-    file = _plotly_file()
+    file = plotly_file()
     if not file:
         st.plotly_chart(figure, key=key, alt=alt)
         return
@@ -32,7 +32,7 @@ def show_figure(figure: go.Figure, key: str, alt: str) -> None:
 
 
 @lru_cache(maxsize=1)
-def _plotly_file() -> str:
+def plotly_file() -> str:
     """The name of the file with plotly.js among those that Streamlit serves; empty if there is none."""
     folder = Path(st.__file__).parent / "static" / "static" / "js"
     return next((path.name for path in folder.glob("PlotlyChart.*.js")), "")

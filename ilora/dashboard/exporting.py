@@ -73,7 +73,7 @@ def link_to(run: Run) -> str:
     """The address of the playground with the settings of a run."""
     here = urlsplit(st.context.url or "")
     origin = f"{here.scheme}://{here.netloc}" if here.netloc else ""
-    return f"{origin}/?{urlencode(run.experiment.to_query())}"
+    return f"{origin}/playground?{urlencode(run.experiment.to_query())}"
 
 
 def whole(run: Run) -> bytes:

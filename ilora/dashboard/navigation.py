@@ -7,11 +7,12 @@ from streamlit.navigation.page import StreamlitPage
 
 _ENTERED = "entered"
 ICON = Path(__file__).with_name("icon.svg")
-PLAYGROUND = "playground"
+HOME = "home"
 MENU: dict[
     str, dict[str, tuple[str, str, str]]
 ] = {  # section -> file in pages/ -> title, icon, help; "" stands in the bar itself
     "": {
+        "home": ("Home", "home", "What is federated LoRA?"),
         "learn": ("Learn", "school", "Eight short lessons: predict, run, see, understand."),
         "playground": ("Playground", "experiment", "What happens if? Choose clients, ranks and a method, press Run and watch."),
         "compare": (
@@ -44,7 +45,7 @@ def navigation() -> StreamlitPage:
     return st.navigation(
         {
             section: [
-                st.Page(f"pages/{file}.py", title=name, icon=f":material/{icon}:", help=about, default=file == PLAYGROUND)
+                st.Page(f"pages/{file}.py", title=name, icon=f":material/{icon}:", help=about, default=file == HOME)
                 for file, (name, icon, about) in pages.items()
             ]
             for section, pages in MENU.items()

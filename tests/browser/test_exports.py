@@ -30,7 +30,7 @@ def download(page, name):
 
 
 def test_a_chart_is_exported_as_picture_page_and_table(page, stored):
-    tab = page(f"?run={stored}")
+    tab = page(f"playground?run={stored}")
     chart = tab.locator(".st-key-block-chart-accuracy")
     chart.get_by_role("button", name=re.compile("Export")).click()
     assert download(tab, "PNG").startswith(b"\x89PNG")
@@ -48,7 +48,7 @@ def test_a_chart_is_exported_as_picture_page_and_table(page, stored):
 
 
 def test_a_run_is_exported_in_every_format(page, stored):
-    tab = page(f"?run={stored}")
+    tab = page(f"playground?run={stored}")
     tab.locator(".st-key-run-export").get_by_role("button", name=re.compile("Export")).click()
     assert "ilora.Experiment(" in download(tab, "Python script").decode()
     nbformat.validate(nbformat.reads(download(tab, "Notebook").decode(), as_version=4))
@@ -64,7 +64,7 @@ def test_a_run_is_exported_in_every_format(page, stored):
 
 
 def test_the_exported_link_opens_the_settings_in_a_second_browser(page, stored):
-    tab = page(f"?run={stored}")
+    tab = page(f"playground?run={stored}")
     tab.locator(".st-key-run-export").get_by_role("button", name=re.compile("Export")).click()
     link = tab.get_by_text(re.compile(r"^http://.*method=fedit")).inner_text()
     second = page(link.split("/", 3)[3])

@@ -14,7 +14,8 @@ from tests.conftest import ROOT, end_processes, free_port, wait_until_healthy
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 TITLES = {
-    "": "What happens if …?",
+    "": "What is federated LoRA?",
+    "playground": "What happens if …?",
     "learn": "How does it work?",
     "teach": "How do I use it in a class?",
     "compare": "Which method does better?",
@@ -79,7 +80,7 @@ def test_methods_are_compared_then_reopened_and_deleted(page):
     tab.get_by_role("heading", name=TITLES["runs"]).wait_for()
     tick_first_row(tab)
     press(tab, "Open")
-    tab.get_by_role("heading", name=TITLES[""]).wait_for()
+    tab.get_by_role("heading", name=TITLES["playground"]).wait_for()
     tab.locator("[data-testid=stProgress]", has_text="all rounds are done").wait_for(timeout=SECONDS)
     opened = re.search(r"run=([\w-]+)", tab.url)
     assert opened

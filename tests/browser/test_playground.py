@@ -33,7 +33,7 @@ def has_no_sideways_scroll(page):
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_run_from_run_to_finished_with_pause_and_step(page, width):
-    lab = page("?rounds=5&local_steps=3", width)
+    lab = page("playground?rounds=5&local_steps=3", width)
     press(lab, "Run")
     wait_for(lab, re.compile(r"round [1-5] of 5"))
     lab.locator(CHART).nth(5).wait_for(timeout=SECONDS)
@@ -51,7 +51,7 @@ def test_a_run_from_run_to_finished_with_pause_and_step(page, width):
 
 
 def test_step_starts_a_run_and_stop_ends_it(page):
-    lab = page("?rounds=9&local_steps=1")
+    lab = page("playground?rounds=9&local_steps=1")
     press(lab, "Step")
     wait_for(lab, "round 1 of 9 · waits for Resume or Step")
     press(lab, "Stop")
@@ -60,7 +60,7 @@ def test_step_starts_a_run_and_stop_ends_it(page):
 
 
 def test_a_copied_link_shows_the_same_run_and_settings_in_a_second_browser(page):
-    first = page("?rounds=3&local_steps=1&method=fedit&ranks=2,4,6&alpha=1")
+    first = page("playground?rounds=3&local_steps=1&method=fedit&ranks=2,4,6&alpha=1")
     press(first, "Run")
     wait_for(first, "all rounds are done")
     second = page(first.url.split("/", 3)[3])
@@ -76,14 +76,14 @@ def test_a_copied_link_shows_the_same_run_and_settings_in_a_second_browser(page)
 
 
 def test_a_wrong_link_is_explained_beside_the_control(page):
-    lab = page("?alpha=-3&rounds=many")
+    lab = page("playground?alpha=-3&rounds=many")
     for sentence in ("alpha is -3; allowed: a number from 0.001 to 1000.", "rounds is 'many'"):
         expect(lab.get_by_test_id("stSidebar").get_by_text(sentence)).to_be_visible()
     expect(lab.get_by_role("button", name=re.compile(r"^\s*Run\b"))).to_be_enabled()
 
 
 def test_the_keyboard_alone_starts_pauses_and_stops(page):
-    lab = page("?rounds=40&local_steps=1")
+    lab = page("playground?rounds=40&local_steps=1")
     expect(lab.get_by_role("button", name=re.compile(r"^\s*Run\b"))).to_be_enabled()
     lab.locator("body").press("Shift+Enter")
     wait_for(lab, re.compile(r"round [1-9]\d* of 40"))
@@ -97,7 +97,7 @@ def test_the_keyboard_alone_starts_pauses_and_stops(page):
 
 
 def test_time_travel_moves_the_sentences_and_an_open_explanation_stays_open(page):
-    lab = page("?rounds=4&local_steps=1")
+    lab = page("playground?rounds=4&local_steps=1")
     press(lab, "Run")
     wait_for(lab, "all rounds are done")
     lab.get_by_role("button", name="How to read").first.click()
@@ -110,7 +110,7 @@ def test_time_travel_moves_the_sentences_and_an_open_explanation_stays_open(page
 
 def test_charts_change_in_place(page):
     """No chart leaves the page when a round arrives: nothing flickers, nothing jumps."""
-    lab = page("?rounds=8&local_steps=1")
+    lab = page("playground?rounds=8&local_steps=1")
     press(lab, "Run")
     lab.locator(CHART).nth(5).wait_for(timeout=SECONDS)
     lab.evaluate(
@@ -126,11 +126,11 @@ def test_charts_change_in_place(page):
 
 def test_controls_answer_while_a_run_trains(page, record_property):
     """Measured, not asserted: machines differ. The figures are printed and land in the test report."""
-    lab = page("?rounds=3&local_steps=1")
+    lab = page("playground?rounds=3&local_steps=1")
     press(lab, "Run")
     wait_for(lab, "all rounds are done")
     figures = {"idle": median_answer(lab)}
-    lab = page("?rounds=200")
+    lab = page("playground?rounds=200")
     press(lab, "Run")
     wait_for(lab, re.compile(r"round [1-9]\d* of 200"))
     figures["training"] = median_answer(lab)

@@ -23,7 +23,7 @@ def store(tmp_path, monkeypatch) -> Store:
 def open_app(store) -> Callable[..., AppTest]:
     """`open_app("compare", alpha="0.1")`: the app at a page and with a link's parameters; it fails on an exception."""
 
-    def open_page(page: str = "", **query: str) -> AppTest:
+    def open_page(page: str = "playground", **query: str) -> AppTest:
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
         if not page:
             app.query_params.update(query)

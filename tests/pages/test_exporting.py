@@ -48,7 +48,7 @@ def test_the_link_opens_the_same_settings(open_app, store):
     open_app()
     run = store.run(store_run(store, Experiment(method="flora", rounds=2, alpha=0.7), done=2))
     path, _, query = exporting.link_to(run).partition("?")
-    assert path.endswith("/")
+    assert path.endswith("/playground")
     assert "method=flora" in query
     assert "alpha=0.7" in query
 

@@ -38,6 +38,6 @@ def test_the_dashboard_leaves_the_library_alone():
 
 def test_this_streamlit_brings_the_plotly_that_changes_charts_in_place():
     """If this fails after an update of Streamlit, charts flicker: see chart.py."""
-    from ilora.dashboard.chart import _plotly_file
+    from ilora.dashboard.chart import plotly_file
 
-    assert _plotly_file().endswith(".js")
+    assert plotly_file().endswith(".js")

@@ -1,0 +1,42 @@
+"""Home: what is federated LoRA, and four doors."""
+
+import streamlit as st
+
+from ilora import jobs
+from ilora.dashboard import lab, link
+from ilora.dashboard.film import show_film
+from ilora.dashboard.navigation import title
+from ilora.experiment import Experiment
+from ilora.store import StoreError
+
+DOORS = {
+    "playground": ("Play", ":material/experiment:", "What happens if …? Change ranks, data and method, and watch real training."),
+    "learn": ("Learn", ":material/school:", "Eight lessons of a few minutes: predict, run, see, understand."),
+    "compare": ("Compare", ":material/compare_arrows:", "Several methods on the same clients, batches and start, side by side."),
+    "methods": ("Look up", ":material/menu_book:", "Every method with its formula, its code, and where it comes from."),
+}
+
+title("What is federated LoRA?")
+lab.store()
+if link.describes_experiment() or link.asked("run"):  # a link from when the playground was the first page
+    st.switch_page("pages/playground.py", query_params=st.query_params.to_dict())
+st.markdown(
+    "Many **clients** improve one pretrained model together, and nobody shows their data. The model stays frozen. Each client"
+    " trains a **LoRA** adapter beside it, two thin matrices as thick as its **rank**, and sends only that. The **server** makes"
+    " one of all. Here the clients' ranks differ, and that is where it becomes interesting."
+)
+with st.container(border=True, key="home.film"):
+    show_film()
+    st.caption("A real run of the default experiment, recorded: ILoRA, 8 clients, ranks 2, 4, 8 and 16, unequal data.")
+if st.button(
+    "Run it yourself now", type="primary", icon=":material/play_arrow:", key="home.run", help="The default experiment, live."
+):
+    try:
+        st.switch_page("pages/playground.py", query_params={"run": jobs.submit(lab.store(), Experiment())})
+    except StoreError as error:
+        st.error(str(error), icon=":material/error:")
+with st.grid("auto", min_column_width=240, gap="small"):
+    for page, (name, icon, about) in DOORS.items():
+        with st.container(border=True, height="stretch", key=f"door.{page}"):
+            st.page_link(f"pages/{page}.py", label=f"**{name}**", icon=icon)
+            st.markdown(about)
