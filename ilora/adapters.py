@@ -67,6 +67,11 @@ class Stack:
         """Every client's product times its own number, (K,)."""
         return Stack(self.A, self.B * self.B.new_tensor(factors)[:, None, None], self.ranks)
 
+    def cut(self, ranks: Sequence[int]) -> "Stack":
+        """The first `ranks` slots of each client, zeros behind."""
+        kept = slot_mask(ranks, self.A.shape[1]).to(self.A)
+        return Stack(self.A * kept[:, :, None], self.B * kept[:, None, :], tuple(ranks))
+
     def concatenate(self, weights: Tensor) -> Factors:
         """The weighted sum of all products as one pair of factors: A_c = [p_k A_k], B_c = [B_k], over the slots that exist."""
         owned = self.mask.bool().flatten()

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from ilora.experiment import Experiment
-from ilora.records import MOST_PAIRED, SCORE, Round, RunFacts
+from ilora.records import BINS, MOST_PAIRED, SCORE, Round, RunFacts
 from ilora.store import Store, StoreError, facts_from_json
 from ilora.tensorfiles import read_tensors
 
@@ -27,6 +27,7 @@ MOST_JSON_BYTES = 64 * 2**20
 UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError)  # what zipfile raises
 COUNTED = ("index", "floats_up", "floats_down", "bytes_up", "bytes_down")
 MOST_THREADS = 256
+MOST_IN_PICTURE = 10_000_000  # numbers
 NO_RUN = "import takes only a file that `python -m ilora export` wrote."
 
 Archive = Path | IO[bytes]
@@ -177,6 +178,10 @@ def _check_round(round: Round, facts: RunFacts, file: str) -> None:
             good = isinstance(value, int | float) if f.type is float else np.ndim(value) == 1 or f.name in shapes
             if not good or np.shape(value) != shapes.get(f.name, np.shape(value)):
                 raise ValueError(f"{f.name} of layer {layer} in {file} has another shape")
+    for name, array in round.pictures.items():
+        shape = {"bins": (3, BINS), "single bins": (3, BINS)}.get(name.rpartition("/")[2], array.shape)
+        if array.shape != shape or array.ndim > 4 or array.size > MOST_IN_PICTURE or not np.isfinite(array).all():
+            raise ValueError(f"picture {name} in {file} has another shape")
     for name, array in round.factors.items():
         if name.rsplit("/", 2)[0] not in facts.layers or array.ndim not in (2, 3):
             raise ValueError(f"{name} in {file} is no factor")

@@ -152,7 +152,36 @@ def new_base(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
     )
 
 
-REFUSALS: list[Refusal] = [*CLASHES, new_slots, new_base]
+BESIDE_BRANCHES = {  # what knows nothing of private slots
+    "initialise": ("random", "xavier"),
+    "objective": ("disentangle",),
+    "correction": ("none",),
+    "upload": ("as-is", "quantise"),
+    "weighting": ("samples", "uniform", "rank-aware", "update-norm"),
+    "aggregate": ("mean", "mean-of-changes", "owners-mean", "svd", "concat-qr", "concat-pivoted-qr", "corrected-mean"),
+    "server": ("take", "adam", "adamw"),
+}
+
+
+def private_branch(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """A private branch goes with what leaves it alone, and only the objective of two phases knows that there are two."""
+    if ingredients["sharing"] != "branches":
+        if ingredients["objective"] != "disentangle":
+            return ""
+        return (
+            f"option objective 'disentangle' does not go with sharing {ingredients['sharing']!r}: it needs a shared and a private"
+            " branch; the nearest choice is sharing 'branches'."
+        )
+    for stage, allowed in BESIDE_BRANCHES.items():
+        if ingredients[stage] not in allowed:
+            return (
+                f"option sharing 'branches' does not go with {stage} {ingredients[stage]!r}: it would move or give away the"
+                f" branch that stays with the client; the nearest choice is {stage} {allowed[0]!r}."
+            )
+    return ""
+
+
+REFUSALS: list[Refusal] = [*CLASHES, new_slots, new_base, private_branch]
 
 
 def check_together(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> None:

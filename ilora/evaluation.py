@@ -1,19 +1,15 @@
 """How good the server's model is, and each client's after its local training, by the task's own scores."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ilora.losses import sample_losses
 from ilora.metrics import METRICS
-from ilora.stacked import Base, Parameters, slice_clients
 from ilora.tasks.base import Data
 from ilora.tasks.catalogue import TaskCard
-
-if TYPE_CHECKING:
-    from ilora.engines import Engine
 
 MOST_CLIENT_ROWS = 8_000  # clients x test samples that are evaluated in a round; with many clients each sees fewer samples
 
@@ -47,44 +43,42 @@ def score(metric: str, answers: Tensor, labels: Tensor, weights: Tensor | None =
     return METRICS[metric](answers.cpu().numpy(), labels.cpu().numpy(), None if weights is None else weights.cpu().numpy())
 
 
-def score_server(
-    engine: "Engine", parameters: Parameters, base: Base, card: TaskCard, test: Data, more_tests: Mapping[str, Data]
-) -> ServerScores:
-    """All scores of one model: those of the card on the test set, its main one on each further test set."""
-    logits = engine.logits(parameters, base, test)[0]
+def score_server(card: TaskCard, logits: Tensor, test: Data, more: Mapping[str, tuple[Tensor, Tensor]]) -> ServerScores:
+    """All scores of one model: those of the card on the test set, logits (n, C), its main one on each further one.
+
+    more: name -> logits and labels.
+    """
     found = {name: score(name, answers_of(logits, test.labels), test.labels) for name in card.metrics}
-    for name, data in more_tests.items():
-        answers = answers_of(engine.logits(parameters, base, data)[0], data.labels)
-        found[f"{card.metric} {name}"] = score(card.metric, answers, data.labels)
+    for name, (others, labels) in more.items():
+        found[f"{card.metric} {name}"] = score(card.metric, answers_of(others, labels), labels)
     return ServerScores(found[card.metric], float(sample_losses(logits, test.labels).mean()), found)
 
 
-def score_clients(
-    engine: "Engine", parameters: Parameters, base: Base, metric: str, test: Data, groups: Tensor, holdings: Tensor
-) -> ClientScores:
-    """Score every client's trained model on the first test samples, MOST_CLIENT_ROWS over all clients.
+def score_clients(metric: str, logits: Tensor, test: Data, groups: Tensor, holdings: Tensor) -> ClientScores:
+    """Score every client's own model by its logits (K, n, C).
 
     groups (n,): the class, or bin of the label, of every test sample; holdings (K, groups): what each client has of them.
     """
-    some = first_samples(test, len(holdings))
-    logits = engine.logits(parameters, base, some)
-    answers = answers_of(logits, some.labels)
-    losses = sample_losses(logits, some.labels.expand(len(logits), -1))
-    weights = own_mixture(groups[: len(some)], holdings)
-    common = [score(metric, mine, some.labels) for mine in answers]
-    own = [score(metric, mine, some.labels, weight) for mine, weight in zip(answers, weights, strict=True)]
+    answers = answers_of(logits, test.labels)
+    losses = sample_losses(logits, test.labels.expand(len(logits), -1))
+    weights = own_mixture(groups, holdings)
+    common = [score(metric, mine, test.labels) for mine in answers]
+    own = [score(metric, mine, test.labels, weight) for mine, weight in zip(answers, weights, strict=True)]
     return ClientScores(losses.new_tensor(common), losses.mean(1), losses.new_tensor(own))
 
 
 def score_in_styles(
-    engine: "Engine", parameters: Parameters, base: Base, metric: str, tests: Mapping[str, Data], worn: Sequence[str]
-) -> Tensor:
-    """(K,) main score of every client's model on the first test samples in the style `worn` by the client; tests by style."""
-    found = torch.zeros(len(worn), device=base.scales.device)
+    answer: Callable[[list[int], Data], Tensor], metric: str, tests: Mapping[str, Data], worn: Sequence[str]
+) -> list[float]:
+    """Main score of every client's model on the test samples in the style `worn` by the client; tests by style.
+
+    answer: (clients, data) -> logits of these clients (c, n, C).
+    """
+    found = [0.0] * len(worn)
     for style, test in tests.items():
-        group, some = [k for k, own in enumerate(worn) if own == style], first_samples(test, len(worn))
-        answers = answers_of(engine.logits(slice_clients(parameters, group), base[group], some), some.labels)
-        found[group] = found.new_tensor([score(metric, mine, some.labels) for mine in answers])
+        group = [k for k, own in enumerate(worn) if own == style]
+        for k, mine in zip(group, answers_of(answer(group, test), test.labels), strict=True):
+            found[k] = score(metric, mine, test.labels)
     return found
 
 

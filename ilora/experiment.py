@@ -126,7 +126,10 @@ class Experiment:
             refuse_regression(self.recipe.ingredients)
         if self.local_epochs is not None:
             refuse_epochs(self.recipe.ingredients)
-        self.recipe  # noqa: B018  an unknown method or option is refused here
+        needed = self.recipe.needed_skew  # an unknown method or option is refused here
+        if needed not in ("", self.skew):
+            way_out = "or options negative_control = True, to see that it has nothing to do without"
+            _allow(False, "skew", self.skew, f"{needed}, which method {self.method} needs, {way_out}")
 
     def _check_numbers(self) -> None:
         for name, (least, greatest) in WHOLE_NUMBERS.items():

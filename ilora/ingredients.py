@@ -48,6 +48,7 @@ class Ingredient:
     personalised: bool = False  # parts stay with the clients for good: there is no global model
     needs_classes: bool = False  # works on class probabilities: nothing for a task whose labels are numbers
     same_steps: bool = False  # wants every client to take the same number of steps in a round
+    skew: str = ""  # the skew without which it has nothing to do; option negative_control runs it all the same
     keeps_slots: bool = True  # slot j of the factors is still slot j after it; False: they are factorised or turned anew
 
     def load(self) -> Any:

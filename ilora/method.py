@@ -53,6 +53,11 @@ class Method:
         return {stage: getattr(self, stage) for stage in STAGES}
 
     @property
+    def needed_skew(self) -> str:
+        """The skew without which the method has nothing to do; "" where it takes any."""
+        return INGREDIENTS["sharing"][self.sharing].skew
+
+    @property
     def personalised(self) -> bool:
         """Whether parts of the model stay with the clients, so that there is no global one."""
         return INGREDIENTS["sharing"][self.sharing].personalised

@@ -8,7 +8,7 @@ from typing import Any
 from ilora.clashes import check_together
 from ilora.ingredients import INGREDIENTS, STAGES, Ingredient, Option
 from ilora.method import PROVENANCE, Method
-from ilora.recipes import alignment, chosen_slots, contribution, drift, federated_lora
+from ilora.recipes import alignment, beyond_averaging, chosen_slots, contribution, drift, federated_lora
 from ilora.scaling import Scaling, shown
 
 __all__ = ["METHODS", "PROVENANCE", "Method", "Recipe", "options_of", "register_method", "resolve"]
@@ -32,6 +32,16 @@ class Recipe:
         """Whether parts of the model stay with the clients, so that there is no global one."""
         return INGREDIENTS["sharing"][self.ingredients["sharing"]].personalised
 
+    @property
+    def needed_skew(self) -> str:
+        """The skew without which the recipe has nothing to do; "" where it takes any, or is run as a negative control."""
+        return "" if self.options.get("negative_control") else INGREDIENTS["sharing"][self.ingredients["sharing"]].skew
+
+    @property
+    def members(self) -> int:
+        """How many models answer together, each merged for itself."""
+        return int(self.options.get("members", 1))
+
     def make(self, stage: str, setting: Any = None) -> Any:
         """The ingredient of `stage` with its options in place: the function, or an instance made from the run's `setting`."""
         ingredient = INGREDIENTS[stage][self.ingredients[stage]]
@@ -46,8 +56,9 @@ METHODS: dict[str, Method] = {
     **drift.METHODS,
     **contribution.METHODS,
     **alignment.METHODS,
+    **beyond_averaging.METHODS,
 }
-for _recipes in (chosen_slots, drift, contribution, alignment):
+for _recipes in (chosen_slots, drift, contribution, alignment, beyond_averaging):
     for _stage, _own in _recipes.INGREDIENTS.items():
         INGREDIENTS[_stage].update(_own)
 

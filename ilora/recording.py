@@ -13,6 +13,7 @@ from ilora import diagnostics, products
 from ilora.adapters import Factors, Stack
 from ilora.aggregation import Aggregate, relative
 from ilora.evaluation import ClientScores, ServerScores
+from ilora.examination import Findings
 from ilora.records import MOST_PAIRED, LayerRecord, Round
 from ilora.server import ServerLayer
 from ilora.traffic import Traffic
@@ -143,6 +144,7 @@ def round_record(
     p: Tensor,
     server_scores: ServerScores,
     scores: ClientScores,
+    findings: Findings,
     correction_ratio: Tensor,
     moved_without_learning: float,
     layers: dict[str, LayerRecord],
@@ -197,10 +199,11 @@ def round_record(
         seconds=seconds,
         forwards=turn.forwards,
         personal_accuracy=float((turn.counts * scores.personal_accuracy.to(turn.counts)).sum() / turn.counts.sum()),
-        scores=server_scores.scores,
+        scores=server_scores.scores | findings.scores | turn.scores,
         clients={name: np.asarray(column.cpu() if isinstance(column, Tensor) else column) for name, column in columns.items()},
         layers=layers,
         factors=kept_factors(outcomes),
+        pictures={name: np.asarray(tensor.cpu()) for name, tensor in {**turn.pictures, **findings.pictures}.items()},
         snapshot=snapshot,
     )
 

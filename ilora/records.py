@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+BINS = 10  # of equal width, into which answers are sorted by confidence
 MOST_PAIRED = 64  # clients between which alignment and cosine are computed pair by pair
 
 Array = np.ndarray
@@ -80,7 +81,7 @@ class Round:
     seconds: float
     forwards: int = 0  # samples that went through a client's model: training, gradients and probes; evaluation left out
     personal_accuracy: float = float("nan")  # mean of the clients' own, each weighted by its samples
-    scores: dict[str, float] = field(default_factory=dict)  # all of the task's scores by name, the main one among them
+    scores: dict[str, float] = field(default_factory=dict)  # all of the task's scores by name, and how sure models are
     clients: dict[str, Array] = field(default_factory=dict)
     # id · rank · samples · weight (p_k) · accuracy, loss (its trained model on the test set) · personal_accuracy (same, test set
     # re-weighted to the client's own class shares; under attribute skew in its own style) · train_loss · correction_ratio
@@ -90,6 +91,12 @@ class Round:
     # "<layer>/start/A" (C, R, d_in), "<layer>/start/B" (C, d_out, R), "<layer>/trained/A", "<layer>/trained/B" of the first
     # MOST_PAIRED clients, "<layer>/server/A" (R, d_in), "<layer>/server/B" (d_out, R), and "<layer>/whole/A", "<layer>/whole/B":
     # all that the server's model differs from theta_0, what is merged included, in its up to 2R strongest directions
+    pictures: dict[str, Array] = field(default_factory=dict)
+    # of who = server, clients (the round's, as an ensemble), members (of a LoRA-Ensemble): "<who>/bins" (3, BINS) samples,
+    # confidence and accuracy per bin of confidence; "<who>/single bins", the same of its members each for itself;
+    # "<who>/probabilities" (members, samples, classes) for the first test samples; "labels" (samples,) their classes; in round 1
+    # "images" (samples, C, H, W) uint8
+    # · what ingredients leave in Turn.pictures
     snapshot: dict[str, Array] = field(default_factory=dict)  # what the next round needs; simulate(resume_from=...) takes it
 
     def metrics(self) -> dict[str, float]:
@@ -102,6 +109,7 @@ class Round:
         flat = {f"clients/{name}": np.asarray(column) for name, column in self.clients.items()}
         for layer, record in self.layers.items():
             flat |= {f"layers/{layer}/{f.name}": np.asarray(getattr(record, f.name)) for f in fields(record)}
+        flat |= {f"pictures/{name}": array for name, array in self.pictures.items()}
         return flat | {f"factors/{name}": array for name, array in self.factors.items()}
 
     @classmethod
@@ -109,6 +117,7 @@ class Round:
         """The round that `metrics` and `arrays` were taken from, without its snapshot."""
         clients: dict[str, Array] = {}
         factors: dict[str, Array] = {}
+        pictures: dict[str, Array] = {}
         layers: dict[str, dict[str, Any]] = {}
         for name, array in arrays.items():
             kind, _, rest = name.partition("/")
@@ -116,13 +125,15 @@ class Round:
                 clients[rest] = array
             elif kind == "factors":
                 factors[rest] = array
+            elif kind == "pictures":
+                pictures[rest] = array
             else:
                 layer, _, column = rest.rpartition("/")
                 layers.setdefault(layer, {})[column] = array if array.ndim else array.item()
         records = {layer: LayerRecord(**columns) for layer, columns in layers.items()}
         plain = {name: value for name, value in metrics.items() if not name.startswith(SCORE)}
         scores = {name.removeprefix(SCORE): value for name, value in metrics.items() if name.startswith(SCORE)}
-        return cls(**plain, scores=scores, clients=clients, layers=records, factors=factors)
+        return cls(**plain, scores=scores, clients=clients, layers=records, factors=factors, pictures=pictures)
 
 
 @dataclass(frozen=True)

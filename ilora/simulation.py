@@ -1,10 +1,12 @@
 """The round loop: broadcast, local training, upload, aggregation, server step, evaluation, diagnosis."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import astuple, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from ilora import attributes, products, traffic
 from ilora.adapters import Stack
 from ilora.aggregation import Aggregate, Upload, weighted_update
 from ilora.engines import make_engine
-from ilora.evaluation import ClientScores, ServerScores, score_clients, score_in_styles, score_server
+from ilora.examination import Findings, examine_clients, examine_server
 from ilora.experiment import Experiment
 from ilora.ingredients import STAGES
 from ilora.partition import (
@@ -41,6 +43,17 @@ from ilora.tasks.linears import check_rank, find_linears
 from ilora.traffic import Traffic
 from ilora.training import LocalWork, Trained, correction_ratio
 from ilora.turn import Setting, Turn, slots_of
+
+
+class Learned(NamedTuple):
+    """One member's round, before its server takes what became of it."""
+
+    turn: Turn
+    sent: Parameters
+    p: Tensor
+    outcomes: dict[str, LayerOutcome]
+    traffic: Traffic
+    correction_ratio: Tensor
 
 
 class Simulation:
@@ -103,12 +116,23 @@ class Simulation:
             lr=experiment.lr,
             device=self.device,
             optimizer=experiment.optimizer,
+            classes=len(task.card.classes),
             weight_norms={name: float(torch.linalg.matrix_norm(layer.weight)) for name, layer in self.layers.items()},
         )
         self.stages = {stage: self.recipe.make(stage, self.setting) for stage in STAGES}
         self.backbone_parameters = sum(p.numel() for p in model.parameters())
+        self.members = [self, *(self._member(i) for i in range(1, self.recipe.members))]
         if snapshot is not None:
             restore(self, snapshot)
+
+    def _member(self, i: int) -> "Simulation":
+        """Member i > 0: the same clients, data and backbone, with first factors and a head of its own draw, and a server."""
+        member, seed = copy.copy(self), int(numpy_generator(self.experiment.seed, "member", i).integers(2**31))
+        member.head = fresh_head(self.head, seed)
+        member.layers = {name: replace(layer, seed=seed) for name, layer in self.layers.items()}
+        member.stages = {stage: self.recipe.make(stage, self.setting) for stage in STAGES}
+        member.members = [member]
+        return member
 
     def _dress(self) -> None:
         """Put every client's samples into its own style, and the test samples into all of them in turn."""
@@ -142,8 +166,32 @@ class Simulation:
 
     def next_round(self, on_step: Callable[[float], None] | None = None) -> Round:
         """Train, aggregate, evaluate and diagnose one round; `on_step` hears the fraction done, 0..1, and may raise to stop."""
-        tell = on_step or (lambda fraction: None)
-        began = time.perf_counter()
+        tell, began, N = on_step or (lambda fraction: None), time.perf_counter(), len(self.members)
+        done = []
+        for i, member in enumerate(self.members):
+            done.append(member._learn(partial(_tell_part, tell, 0.85 * i / N, 0.85 / N)))
+        first, turns, findings = done[0], [part.turn for part in done], Findings()
+        first.turn.forwards = sum(turn.forwards for turn in turns)
+        scores = examine_clients(self, turns, findings)
+        for member, part in zip(self.members, done, strict=True):
+            member._close_turn(part)
+        return round_record(
+            turn=first.turn,
+            p=first.p,
+            server_scores=examine_server(self, scores, first.p, findings),
+            scores=scores,
+            findings=findings,
+            correction_ratio=first.correction_ratio,
+            moved_without_learning=self.moved_without_learning,
+            layers={name: self._layer_record(name, outcome, first.p) for name, outcome in first.outcomes.items()},
+            outcomes=first.outcomes,
+            sent=Traffic(*(sum(numbers) for numbers in zip(*(part.traffic for part in done), strict=True))),
+            snapshot=pack(self),
+            seconds=time.perf_counter() - began,
+        )
+
+    def _learn(self, tell: Callable[[float], None]) -> Learned:
+        """One member's round up to what its server will hold; `tell` hears the fraction done."""
         turn = self.open_turn(self.index + 1)
         turn.shared = self.stages["sharing"](turn)
         work = self.local_work(turn)
@@ -152,28 +200,14 @@ class Simulation:
             (1 + getattr(self.stages["objective"], "extra_forwards", 0)) * sum(work.own_steps) * work.batches.shape[2]
         )
         with products_in(self.experiment.precision):
-            turn.trained = self._train(turn, work, lambda fraction: tell(0.1 + 0.7 * fraction))
+            turn.trained = self._train(turn, work, lambda fraction: tell(0.1 + 0.8 * fraction))
         sent = self.stages["upload"](turn)
         p = self.stages["weighting"](turn)
         if turn.index == 1:
             self.moved_without_learning = self._moved_by_standing_still(turn, p)
         outcomes = {layer: self._aggregate(turn, layer, sent, p) for layer in self.layers}
-        tell(0.85)
-        scores, sent_and_received = self._score(turn), self._traffic(turn, outcomes)
-        self._close_turn(turn, sent, p, outcomes)
-        return round_record(
-            turn=turn,
-            p=p,
-            server_scores=self._score_server(scores, p),
-            scores=scores,
-            correction_ratio=correction_ratio(work.correction, turn.trained),
-            moved_without_learning=self.moved_without_learning,
-            layers={name: self._layer_record(name, outcome, p) for name, outcome in outcomes.items()},
-            outcomes=outcomes,
-            sent=sent_and_received,
-            snapshot=pack(self),
-            seconds=time.perf_counter() - began,
-        )
+        tell(1.0)
+        return Learned(turn, sent, p, outcomes, self._traffic(turn, outcomes), correction_ratio(work.correction, turn.trained))
 
     def open_turn(self, index: int) -> Turn:
         """Draw the clients of round `index` and broadcast to them."""
@@ -283,9 +317,10 @@ class Simulation:
             server_offset=server.initial(self.rank, turn.index).offset if offset is not None else None,
         )
 
-    def _close_turn(self, turn: Turn, sent: Parameters, p: Tensor, outcomes: dict[str, LayerOutcome]) -> None:
+    def _close_turn(self, done: Learned) -> None:
         """The server keeps what was aggregated, and every ingredient learns that the round is over."""
-        for name, outcome in outcomes.items():
+        turn, sent, p = done.turn, done.sent, done.p
+        for name, outcome in done.outcomes.items():
             self.layers[name].take(outcome.aggregate)
         if turn.sharing.head:
             head = {name: own + torch.einsum("k,k...->...", p, sent[name] - own) for name, own in self.head.items()}
@@ -314,23 +349,6 @@ class Simulation:
         record = layer_record(self.layers[name], outcome, p, min(self.setting.ranks))
         return without_global_model(record) if self.recipe.personalised else record
 
-    def _score_server(self, scores: ClientScores, p: Tensor) -> ServerScores:
-        """Scores of the server's model; where there is no global model, the weighted mean of the clients' own."""
-        card = self.task.card
-        if self.recipe.personalised:
-            accuracy, loss = (float(p.to(own) @ own) for own in (scores.accuracy, scores.loss))
-            return ServerScores(accuracy, loss, {card.metric: accuracy})
-        return score_server(self.engine, *self.server(), card, self.test, self.more_tests)
-
-    def _score(self, turn: Turn) -> ClientScores:
-        metric, holdings = self.task.card.metric, torch.from_numpy(self.facts.class_counts[turn.ids]).to(self.device)
-        scores = score_clients(self.engine, turn.result, turn.base, metric, self.test, self.test_groups, holdings)
-        if not self.styles:
-            return scores
-        worn = [self.styles[k] for k in turn.ids]
-        tests = {style: attributes.in_style(self.plain_test, self.task.styles[style]) for style in dict.fromkeys(worn)}
-        return scores._replace(personal_accuracy=score_in_styles(self.engine, turn.result, turn.base, metric, tests, worn))
-
     @cached_property
     def test_groups(self) -> Tensor:
         """(n,) the class of every test sample, or the bin of its label."""
@@ -353,6 +371,10 @@ class Simulation:
 
     def _floats(self, values: list[float] | list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)
+
+
+def _tell_part(tell: Callable[[float], None], before: float, share: float, fraction: float) -> None:
+    tell(before + share * fraction)
 
 
 def pick_device(wish: str) -> str:

@@ -17,7 +17,10 @@ Snapshot = Mapping[str, np.ndarray]
 
 
 def pack(simulation: "Simulation") -> dict[str, np.ndarray]:
-    """The server's layers and head, the clients' ranks and every ingredient's state; "meta" holds the rest as JSON bytes."""
+    """The server's layers and head, the clients' ranks and every ingredient's state; "meta" holds the rest as JSON bytes.
+
+    What further members of an ensemble need stands under "member <i>/".
+    """
     meta: dict[str, Any] = {
         "index": simulation.index,
         "moved": simulation.moved_without_learning,
@@ -39,16 +42,22 @@ def pack(simulation: "Simulation") -> dict[str, np.ndarray]:
                 "rank": layer.aggregate.rank,
             }
     arrays = {name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in tensors.items()}
-    return {"meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays}
+    others = {f"member {i}/{n}": a for i, other in enumerate(simulation.members[1:], 1) for n, a in pack(other).items()}
+    return {"meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays, **others}
 
 
 def restore(simulation: "Simulation", snapshot: Snapshot) -> None:
     """Put a fresh simulation of the same experiment where `snapshot` was taken."""
+    for i, other in enumerate(simulation.members[1:], 1):
+        start = f"member {i}/"
+        restore(other, {name.removeprefix(start): array for name, array in snapshot.items() if name.startswith(start)})
     meta = json.loads(bytes(snapshot["meta"]))
     simulation.index, simulation.moved_without_learning = meta["index"], meta["moved"]
     simulation.ranks = tuple(meta["ranks"])
     tensors = {
-        name: torch.from_numpy(np.array(array)).to(simulation.device) for name, array in snapshot.items() if name != "meta"
+        name: torch.from_numpy(np.array(array)).to(simulation.device)
+        for name, array in snapshot.items()
+        if name != "meta" and not name.startswith("member ")
     }
     simulation.head = {name: tensors[f"head/{name}"] for name in simulation.head}
     for stage, ingredient in simulation.stages.items():

@@ -5,8 +5,9 @@ two batched products; a head is a stack of heads. Parameters are one dict of sta
 "<layer>.B" (K, d_out, R), "head.<name>" (K, ...), and "<layer>.D" (K, R) where a slot has a scale of its own: B D A.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -36,10 +37,11 @@ class Base:
 
 
 class Output(NamedTuple):
-    """Logits (K, b, C), and the features (K, b, d) that the head made them from."""
+    """Logits (K, b, C), the features (K, b, d) that the head made them from, and the head, for features of another making."""
 
     logits: Tensor
     features: Tensor
+    head: Callable[[Tensor], Tensor] = torch.nn.Identity()
 
 
 class ClientLinear(nn.Module):
@@ -116,8 +118,25 @@ class StackedModel:
         flat = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
         with activations(self.precision, base.scales.device):
             logits: Tensor = self.model(**flat).logits.float()
-        K = len(base.ranks)
-        return Output(logits.view(K, -1, logits.shape[-1]), features_of(next(iter(self.heads.values())).seen.float(), K))
+        K, seen = len(base.ranks), next(iter(self.heads.values())).seen
+        templates = {name: module.template for name, module in self.heads.items()}
+        again = partial(apply_heads, templates, parameters, tokens=seen.ndim == 3)
+        return Output(logits.view(K, -1, logits.shape[-1]), features_of(seen.float(), K), again)
+
+
+def apply_heads(heads: Mapping[str, nn.Module], parameters: Parameters, features: Tensor, tokens: bool) -> Tensor:
+    """Logits (K, b, C) that K clients' heads make of features (K, b, d); tokens: whether a head takes sequences."""
+    rows = features[:, :, None] if tokens else features
+    for name, template in heads.items():
+        prefix = f"head.{name}."
+        own = {key.removeprefix(prefix): value for key, value in parameters.items() if key.startswith(prefix)}
+        rows = torch.func.vmap(partial(_apply, template))(own, rows)
+    return rows
+
+
+def _apply(template: nn.Module, own: Parameters, rows: Tensor) -> Tensor:
+    logits: Tensor = functional_call(template, own, (rows,))
+    return logits
 
 
 def features_of(seen: Tensor, clients: int) -> Tensor:

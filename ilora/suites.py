@@ -36,11 +36,14 @@ class Row:
 
 
 def rows_of(methods: Sequence[str]) -> list[Row]:
-    """A row for each method and each further mode, and for ILoRA without its control variates; none that learns from rewards."""
+    """A row for each method and each further mode, and for ILoRA without its control variates.
+
+    None for a method that learns from rewards, nor for one that needs a skew of its own; see CONTROLS.
+    """
     rows = []
     for key in methods:
         method = METHODS[key]
-        if method.alignment:
+        if method.alignment or method.needed_skew:
             continue
         modes = list(method.modes) or [""]
         rows += [Row(f"{method.title}{', ' + mode if mode else ''}", key, {"mode": mode} if mode else {}) for mode in modes]
@@ -50,10 +53,19 @@ def rows_of(methods: Sequence[str]) -> list[Row]:
 
 
 NOISE = {"noisy_clients": 1}
+STYLES = {"skew": "attribute"}
 CONTROLS = {
     "FLood's weights at the server": (
         Row("FLood, weights by confidence", "flood", {}),
         Row("FLood, weights by samples", "flood", {"weighting": "samples"}),
+    ),
+    "Attribute skew, which DFL is made for": (
+        Row("DFL, attribute skew", "dfl", {}, STYLES),
+        Row("FedIT, attribute skew", "fedit", {}, STYLES),
+    ),
+    "Label skew, where DFL has no style to set apart": (
+        Row("DFL, label skew", "dfl", {"negative_control": True}, {"skew": "label"}),
+        Row("FedIT, label skew", "fedit", {}, {"skew": "label"}),
     ),
     "One client with random labels": (
         Row("CO-PFL, weights by contribution to the data", "co-pfl", {"mu": 0.0}, NOISE),

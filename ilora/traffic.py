@@ -43,7 +43,7 @@ def count(
         numbers, vectors = numbers + A * d_in + B * d_out + scales, vectors + A + B + (scales > 0) * len(turn.ids)
         down += scales + received(turn, layer, aggregate, server[layer])
     heads = head * len(turn.ids) * turn.sharing.head
-    up, down = (1 + extra) * (numbers + heads), (1 + extra + extra_down) * (down + heads)
+    up, down = (1 + extra) * (numbers + heads) + turn.floats_up, (1 + extra + extra_down) * (down + heads) + turn.floats_down
     saved = 0 if packed is None else BYTES_PER_FLOAT * numbers - packed(numbers, vectors)
     told = turn.sharing.chosen or turn.budgets != turn.ranks  # which slots are sent: a bit for each that a client holds
     chosen = len(aggregates) * sum(ceil(rank / 8) for rank in turn.ranks) if told else 0

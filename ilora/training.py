@@ -260,9 +260,13 @@ class VectorisedEngine:
                         total[name].index_add_(0, torch.tensor(group, device=tensor.device), tensor.grad)
         return total
 
-    @torch.no_grad()
     def logits(self, parameters: Parameters, base: Base, data: Data) -> Tensor:
         """Logits (K, n, C) of every client for the same n samples."""
+        return self.outputs(parameters, base, data).logits
+
+    @torch.no_grad()
+    def outputs(self, parameters: Parameters, base: Base, data: Data) -> Output:
+        """Logits (K, n, C) and features (K, n, d) of every client for the same n samples."""
         clients = len(base.ranks)
         result = []
         for first in range(0, clients, 32):
@@ -272,9 +276,8 @@ class VectorisedEngine:
             rows = max(1, EVALUATION_ROWS // k)
             slices = (data.rows(slice(i, i + rows)) for i in range(0, len(data), rows))
             seen = ({name: t.expand(k, *t.shape) for name, t in part.items()} for part in slices)
-            parts = [self.model.forward(own, own_base, inputs).logits for inputs in seen]
-            result.append(torch.cat(parts, 1))
-        return torch.cat(result)
+            result.append(join_outputs([self.model.forward(own, own_base, inputs) for inputs in seen], 1))
+        return join_outputs(result, 0)
 
     def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
         """Each client's logits (n_k, C) for its own training samples."""
@@ -290,8 +293,9 @@ class VectorisedEngine:
         index = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
         rows = max(1, EVALUATION_ROWS // len(samples))
         parts = [self.model.forward(parameters, base, self.data.rows(part)) for part in index.split(rows, 1)]
-        logits, features = (torch.cat([part[i] for part in parts], 1) for i in (0, 1))
-        return [Output(logits[k, : len(sample)], features[k, : len(sample)]) for k, sample in enumerate(samples)]
+        whole = join_outputs(parts, 1)
+        counts = [len(sample) for sample in samples]
+        return [Output(whole.logits[k, :count], whole.features[k, :count]) for k, count in enumerate(counts)]
 
     def _chunk(self, work: LocalWork, batch: int) -> int:
         """How many clients fit the memory budget, from the bytes that one client's step keeps for its backward pass."""
@@ -328,6 +332,11 @@ def picked(trained: Trained, clients: list[int]) -> Trained:
     names = ("parameters", "gradients", "first_moments", "second_moments")
     stacks = {name: slice_clients(getattr(trained, name), clients) for name in names}
     return replace(trained, losses=trained.losses[clients], gradient_norms=trained.gradient_norms[clients], **stacks)
+
+
+def join_outputs(parts: Sequence[Output], dim: int) -> Output:
+    """The answers to several slices of the samples, or of several groups of clients, as one."""
+    return Output(torch.cat([part.logits for part in parts], dim), torch.cat([part.features for part in parts], dim))
 
 
 def joined(parts: Sequence[Parameters]) -> Parameters:

@@ -13,7 +13,7 @@ from ilora.adapters import Factors, Stack, slot_mask
 from ilora.losses import sample_losses
 from ilora.plan import gradient_weights
 from ilora.scaling import Scaling
-from ilora.stacked import Base, Parameters, layer_stack
+from ilora.stacked import Base, Output, Parameters, layer_stack
 from ilora.training import Trained
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Setting:
     device: str
     optimizer: str = "adamw"
     weight_norms: Mapping[str, float] = field(default_factory=dict)  # layer -> ||theta_0||_F
+    classes: int = 0
 
     @property
     def clients(self) -> int:
@@ -78,6 +79,11 @@ class Turn:
     next_ranks: dict[int, int] = field(default_factory=dict)  # ranks that clients take from the next round on
     forwards: int = 0  # samples that went through the model so far, evaluation left out
     columns: dict[str, Tensor] = field(default_factory=dict)  # name -> (C,): what ingredients leave in the round's record
+    scores: dict[str, float] = field(default_factory=dict)  # further numbers for the record, see Round.scores
+    pictures: dict[str, Tensor] = field(default_factory=dict)  # further arrays for the record, see Round.pictures
+    shared_ranks: tuple[int, ...] = ()  # how many of its first slots the server ever sees of each client; (): all
+    floats_up: int = 0  # numbers that all clients together send beside factors and heads
+    floats_down: int = 0
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -114,8 +120,9 @@ class Turn:
         return self.trained.losses
 
     def stack(self, parameters: Parameters, layer: str) -> Stack:
-        """One layer's factors as a stack, a slot's own scale multiplied into B."""
-        return layer_stack(parameters, layer, self.ranks)
+        """One layer's factors as a stack, a slot's own scale multiplied into B; without what never leaves the clients."""
+        whole = layer_stack(parameters, layer, self.ranks)
+        return whole.cut(self.shared_ranks) if self.shared_ranks else whole
 
     @property
     def sharing(self) -> "Shared":
@@ -157,6 +164,11 @@ class Turn:
         """Each client's loss (n,) of its own list of samples, nothing learned."""
         labels = [self.engine.data.labels[index] for index in samples]
         return [sample_losses(logits, own) for logits, own in zip(self.logits(parameters, samples), labels, strict=True)]
+
+    def outputs(self, parameters: Parameters, samples: Sequence[Tensor]) -> list[Output]:
+        """As `logits`, with the features that the head made them from, (n, d)."""
+        self.forwards += sum(map(len, samples))
+        return self.engine.own_outputs(parameters, self.base, samples)
 
     @cached_property
     def local_logits(self) -> list[Tensor]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ilora.attributes import client_styles, dressed, in_all_styles, in_style
+from ilora.examination import Findings, examine_clients
 from ilora.experiment import Experiment
 from ilora.simulation import Simulation
 from ilora.store import facts_from_json, facts_to_json
@@ -87,7 +88,7 @@ def test_clients_train_on_their_own_style_and_are_tested_in_it_the_server_in_all
     answers = simulation.engine.logits(turn.start, turn.base, Data({"pixel_values": inverted}, plain.test.labels))
     turn.trained = simulation.engine.train(simulation_work(simulation, turn), lambda done, of: None)
     want = (answers[4].argmax(1) == plain.test.labels).float().mean()
-    assert float(simulation._score(turn).personal_accuracy[4]) == pytest.approx(float(want))
+    assert float(examine_clients(simulation, [turn], Findings()).personal_accuracy[4]) == pytest.approx(float(want))
     assert record.clients["personal_accuracy"].shape == (7,)
 
 

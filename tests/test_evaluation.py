@@ -17,7 +17,7 @@ def test_client_and_server_scores_are_those_of_the_dense_models():
     parameters, base = draw_setting()
     engine, test = VectorisedEngine(make_stacked(), load_toy().train, 2**30), load_toy().test
     counts = torch.tensor([[5, 0, 0, 0], [1, 1, 1, 1], [0, 3, 9, 0], [2, 2, 0, 0]])
-    scores = score_clients(engine, parameters, base, "accuracy", test, test.labels, counts)
+    scores = score_clients("accuracy", engine.logits(parameters, base, test), test, test.labels, counts)
     for k in range(4):
         logits = dense_logits(parameters, base, k, test.inputs["x"])
         right = (logits.argmax(1) == test.labels).double().numpy()
@@ -27,7 +27,7 @@ def test_client_and_server_scores_are_those_of_the_dense_models():
         share = counts[k].numpy() / counts[k].sum().item()
         assert float(scores.personal_accuracy[k]) == pytest.approx((share * per_class).sum(), abs=1e-6)
         one = {name: tensor[k : k + 1] for name, tensor in parameters.items()}
-        server = score_server(engine, one, base[[k]], CARD, test, {})
+        server = score_server(CARD, engine.logits(one, base[[k]], test)[0], test, {})
         assert server[:2] == pytest.approx((float(scores.accuracy[k]), float(scores.loss[k])), abs=1e-5)
         assert server.scores == {"accuracy": server.accuracy}
 
@@ -36,7 +36,8 @@ def test_a_further_test_set_gets_its_own_score():
     parameters, base = draw_setting()
     engine, test = VectorisedEngine(make_stacked(), load_toy().train, 2**30), load_toy().test
     one, card = {name: tensor[:1] for name, tensor in parameters.items()}, replace(CARD, metrics=("matthews", "accuracy"))
-    server = score_server(engine, one, base[[0]], card, test, {"again": test[:10]})
+    logits = engine.logits(one, base[[0]], test)[0]
+    server = score_server(card, logits, test, {"again": (logits[:10], test.labels[:10])})
     right = dense_logits(parameters, base, 0, test.inputs["x"][:10]).argmax(1) == test.labels[:10]
     assert server.scores.keys() == {"matthews", "accuracy", "accuracy again"}
     assert server.scores["accuracy again"] == pytest.approx(float(right.double().mean()))

@@ -61,10 +61,11 @@ def test_a_run_that_was_stopped_is_trained_as_far_as_it_came(recorded, tmp_path)
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_call_makes_the_same_experiment(method):
+    skew = METHODS[method].needed_skew or "label"
     for experiment in (
-        ilora.Experiment(method=method),
-        ilora.Experiment(method=method, ranks=[2, 4, 2], alpha=0.1, rounds=3, targets=["value"]),
-        ilora.Experiment(method=method, ranks="paper", clients=5, participation=0.5, scaling="16/r"),
+        ilora.Experiment(method=method, skew=skew),
+        ilora.Experiment(method=method, skew=skew, ranks=[2, 4, 2], alpha=0.1, rounds=3, targets=["value"]),
+        ilora.Experiment(method=method, skew=skew, ranks="paper", clients=5, participation=0.5, scaling="16/r"),
     ):
         assert eval(as_python(experiment), {"ilora": ilora}) == experiment
 

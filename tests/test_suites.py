@@ -80,7 +80,7 @@ def test_every_control_is_an_experiment_and_ends_with_the_plain_one():
         assert len({row.title for row in rows}) == len(rows) >= 2
         for row in rows:
             Experiment(method=row.method, options=row.options, **row.changes)
-        assert "samples" in rows[-1].options.values()
+        assert rows[-1].options in ({"weighting": "samples"}, {})
 
 
 def test_a_suite_goes_on_with_what_an_interrupted_call_left(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ilora.stacked import Base, Parameters, StackedModel
+from ilora.stacked import Base, Output, Parameters, StackedModel
 from ilora.tasks.base import Data
 from ilora.training import LocalWork, OnStep, Trained, VectorisedEngine
 
@@ -29,6 +29,14 @@ class Engine(Protocol):
 
     def logits(self, parameters: Parameters, base: Base, data: Data) -> Tensor:
         """Logits (K, n, C) of every client for the same samples."""
+        ...
+
+    def outputs(self, parameters: Parameters, base: Base, data: Data) -> Output:
+        """Logits (K, n, C) and features (K, n, d) of every client for the same samples."""
+        ...
+
+    def own_outputs(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Output]:
+        """Each client's logits (n_k, C) and features (n_k, d) for its own training samples."""
         ...
 
     def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:

@@ -5,6 +5,7 @@ Slow and plain on purpose: tests hold the vectorised engine against it, and the 
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.func import functional_call
 
 from ilora.losses import sample_losses
 from ilora.precision import activations
-from ilora.stacked import Base, Output, Parameters, features_of
+from ilora.stacked import Base, Output, Parameters, apply_heads, features_of
 from ilora.tasks.base import Data
 from ilora.training import (
     GRADIENT_SAMPLES,
@@ -27,6 +28,7 @@ from ilora.training import (
     client_norms,
     cut,
     end_moments,
+    join_outputs,
     make_optimizer,
     start_moments,
 )
@@ -93,24 +95,31 @@ class SequentialEngine:
             total.append(self._padded(gradients, parameters))
         return {name: torch.stack([t[name] for t in total]) for name in parameters}
 
-    @torch.no_grad()
     def logits(self, parameters: Parameters, base: Base, data: Data) -> Tensor:
         """Logits (K, n, C) of every client for the same samples."""
-        result = []
-        for k in range(len(base.ranks)):
-            client, _ = self.client(parameters, base, k)
-            parts = [self._logits(client, data.rows(slice(i, i + BATCH))) for i in range(0, len(data), BATCH)]
-            result.append(torch.cat(parts))
-        return torch.stack(result)
+        return self.outputs(parameters, base, data).logits
 
-    @torch.no_grad()
+    def outputs(self, parameters: Parameters, base: Base, data: Data) -> Output:
+        """Logits (K, n, C) and features (K, n, d) of every client for the same samples."""
+        rows = [data.rows(slice(i, i + BATCH)) for i in range(0, len(data), BATCH)]
+        return join_outputs([self._answer(parameters, base, k, rows) for k in range(len(base.ranks))], 0)
+
     def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
         """Each client's logits (n_k, C) for its own training samples."""
-        result = []
-        for k, index in enumerate(samples):
-            client, _ = self.client(parameters, base, k)
-            result.append(torch.cat([self._logits(client, self.data.rows(part)) for part in index.split(BATCH)]))
-        return result
+        return [own.logits for own in self.own_outputs(parameters, base, samples)]
+
+    def own_outputs(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Output]:
+        """Each client's logits (n_k, C) and features (n_k, d) for its own training samples."""
+        rows = [[self.data.rows(part) for part in index.split(BATCH)] for index in samples]
+        whole = [self._answer(parameters, base, k, own) for k, own in enumerate(rows)]
+        return [Output(own.logits[0], own.features[0]) for own in whole]
+
+    @torch.no_grad()
+    def _answer(self, parameters: Parameters, base: Base, k: int, rows: Sequence[Mapping[str, Tensor]]) -> Output:
+        """What client k makes of several slices of samples: (1, n, C) and (1, n, d)."""
+        client, own = self.client(parameters, base, k)
+        forward, mine = self._forward(client, own), {name: tensor[k : k + 1] for name, tensor in parameters.items()}
+        return join_outputs([forward(mine, base, {name: t[None] for name, t in part.items()}) for part in rows], 1)
 
     @torch.no_grad()
     def own_features(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
@@ -163,6 +172,7 @@ class SequentialEngine:
         peft_names = {id(tensor): name for name, tensor in client.named_parameters()}
         inner: Any = client
         head = inner.base_model.model.get_submodule(self.head[0])
+        templates = {part: self.model.get_submodule(part) for part in self.head}
 
         def forward(parameters: Parameters, base: Base, inputs: Mapping[str, Tensor]) -> Output:
             seen: list[Tensor] = []
@@ -171,7 +181,8 @@ class SequentialEngine:
             with activations(self.precision, self.data.labels.device):
                 logits = functional_call(client, tensors, kwargs={name: tensor[0] for name, tensor in inputs.items()}).logits
             hook.remove()
-            return Output(logits.float()[None], features_of(seen[0].float(), 1))
+            answer = partial(apply_heads, templates, parameters, tokens=seen[0].ndim == 3)
+            return Output(logits.float()[None], features_of(seen[0].float(), 1), answer)
 
         return forward
 

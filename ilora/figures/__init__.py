@@ -13,6 +13,7 @@ from ilora.figures.layers import alignment, angles, drift, error_by_layer, spect
 from ilora.figures.rounds import Trace, error_split, losses, over_rounds, traffic
 from ilora.figures.rules import rule_errors, rule_label, truncation
 from ilora.figures.space import angle_spectrum, corrections, paths, planes, turned
+from ilora.figures.sureness import branch, council, probe, reliability, sureness_over_rounds
 
 __all__ = [
     "Trace",
@@ -22,8 +23,10 @@ __all__ = [
     "as_block",
     "as_html",
     "as_table",
+    "branch",
     "clients_accuracy",
     "corrections",
+    "council",
     "coverage",
     "drift",
     "effective_rank_over_rounds",
@@ -40,11 +43,14 @@ __all__ = [
     "participation",
     "paths",
     "planes",
+    "probe",
     "rank_colours",
+    "reliability",
     "rule_errors",
     "rule_label",
     "spectra_over_rounds",
     "spectrum",
+    "sureness_over_rounds",
     "traffic",
     "truncation",
     "turned",

@@ -36,6 +36,15 @@ def random(weight: Tensor, rank: int, scaling: Scaling, place: Place) -> Start:
     return Start(_uniform_A(weight, rank, torch_generator(place.seed, "initialise", place.layer)))
 
 
+def xavier(weight: Tensor, rank: int, scaling: Scaling, place: Place, gain: float = 1.0) -> Start:
+    """A uniform in +-gain sqrt(6/d_in), B zero (LoRA-Ensemble, arXiv:2405.14438).
+
+    Xavier's bound is gain sqrt(6/(d_in + r)); without r all ranks start from the same slots.
+    """
+    start = random(weight, rank, scaling, place)
+    return Start(Factors(gain * sqrt(6) * start.factors.A, start.factors.B))
+
+
 def fresh(weight: Tensor, rank: int, scaling: Scaling, place: Place) -> Start:
     """As `random`, but drawn anew by every client in every round (FLoRA, arXiv:2409.05976)."""
     return Start(_uniform_A(weight, rank, torch_generator(place.seed, "initialise", place.layer, place.round, place.client)))

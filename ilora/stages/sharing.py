@@ -32,6 +32,14 @@ def both(turn: Turn) -> Shared:
     return Shared(turn.owned, turn.owned, turn.owned, turn.owned)
 
 
+def members(turn: Turn, members: int = 4) -> Shared:
+    """As `both`, for each of N members that know nothing of each other (LoRA-Ensemble, arXiv:2405.14438).
+
+    The members are the simulation's: it runs a round of each on the same clients and batches.
+    """
+    return both(turn)
+
+
 def b_only(turn: Turn) -> Shared:
     """Train and send B alone; A stays the common random one for good (FFA-LoRA, arXiv:2403.12313)."""
     nothing = turn.owned & False

@@ -61,8 +61,12 @@ def test_every_method_can_be_chosen_and_keeps_its_own_recipe(open_app, store, me
     app = open_app()
     setting(app, "selectbox", "method").select(method).run()
     assert not app.exception
+    skew = METHODS[method].needed_skew or "label"
+    if skew != "label":
+        assert f"allowed: {skew}" in " ".join(text.value for text in app.markdown)
+        setting(app, "selectbox", "skew").select(skew).run()
     app.button(key="run").click().run()
-    assert newest(store).experiment == Experiment(method=method)
+    assert newest(store).experiment == Experiment(method=method, skew=skew)
 
 
 def test_a_list_of_ranks_makes_the_clients(open_app, store):

@@ -1,0 +1,55 @@
+"""The page on uncertainty: it shows what a round keeps, and says so where it keeps nothing."""
+
+from ilora.claims import end
+from ilora.experiment import Experiment
+from tests.factory import make_facts, make_round, store_run
+from tests.test_sureness import record_of
+
+
+def said(app):
+    return " ".join(element.value for element in [*app.markdown, *app.caption, *app.info])
+
+
+def store_sure(store, who="clients", rounds=2):
+    run_id = store.add(Experiment(rounds=rounds, clients=4), worker="test")
+    store.save_facts(run_id, make_facts())
+    for index in range(1, rounds + 1):
+        kept, _, _ = record_of(who=who, seed=index)
+        record = make_round(index, scores=kept.scores, pictures=kept.pictures)
+        assert store.save_round(run_id, record, "test")
+    end(store, run_id, "test", "finished", "")
+    return run_id
+
+
+def test_a_run_shows_reliability_measures_and_a_council(open_app, store):
+    run_id = store_sure(store)
+    app = open_app("uncertainty")
+    text = said(app)
+    for expected in (
+        "The server's model is",
+        "The clients together are",
+        "A client alone is",
+        "lowest calibration error",
+        "clients say",
+    ):
+        assert expected in text
+    assert "It is not LoRA-Ensemble" in text
+    assert "keeps no image" in text
+    first = text
+    app.slider(key=f"round.{run_id}").set_value(1).run()
+    assert "in round 1" in said(app)
+    assert said(app) != first
+    app.slider(key="sureness.sample").set_value(64).run()
+    assert not app.exception
+
+
+def test_an_ensemble_offers_its_members_and_the_clients(open_app, store):
+    store_sure(store, who="members")
+    app = open_app("uncertainty")
+    assert "The ensemble is" in said(app)
+    assert "members say" in said(app)
+
+
+def test_a_run_that_keeps_no_probabilities_says_so(open_app, store):
+    store_run(store)
+    assert "keeps no probabilities" in said(open_app("uncertainty"))
