@@ -8,10 +8,9 @@ from torch import Tensor
 
 from ilora.losses import sample_losses
 from ilora.metrics import METRICS
+from ilora.pace import tests_of_client
 from ilora.tasks.base import Data
 from ilora.tasks.catalogue import TaskCard
-
-MOST_CLIENT_ROWS = 8_000  # clients x test samples that are evaluated in a round; with many clients each sees fewer samples
 
 
 class ServerScores(NamedTuple):
@@ -84,7 +83,7 @@ def score_in_styles(
 
 def first_samples(test: Data, clients: int) -> Data:
     """As many of the first test samples as each of so many clients is evaluated on."""
-    return test[: min(len(test), max(40, MOST_CLIENT_ROWS // clients))]
+    return test[: tests_of_client(len(test), clients)]
 
 
 def own_mixture(groups: Tensor, holdings: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ STATUSES = {
 }
 WAITING = ("queued", "interrupted")  # for a worker
 ACTIVE = ("queued", "running", "paused", "interrupted")
+FETCHING = "downloads"  # how a line of a run's log begins that tells of a download
 LEFTOVER_SECONDS = 3_600  # a folder without a run is removed when it is older than this
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 
@@ -217,6 +218,11 @@ class Store(Database):
         """The last `most` characters of the run's log; empty if there is none."""
         path = self.folder(run_id) / "log.txt"
         return path.read_text(encoding="utf-8", errors="replace")[-most:] if path.exists() else ""
+
+    def download_of(self, run_id: str) -> str:
+        """What the run is fetching, and how much of it is here, if that is the last that was heard of it; else empty."""
+        _, _, said = self.read_log(run_id, 300).rstrip().rpartition("\n")[2].partition("  ")
+        return said if said.startswith(FETCHING) else ""
 
     def new_folder(self, method: str) -> str:
         """Make the folder of a new run under an id that no other run has, and return the id."""

@@ -19,7 +19,9 @@ from ilora.experiment import Experiment
 from ilora.jobs import cores
 from ilora.records import Round
 from ilora.simulation import Simulation
-from ilora.store import Run, Store, StoreError
+from ilora.store import FETCHING, Run, Store, StoreError
+from ilora.tasks import fetch_task
+from ilora.tasks.download import DownloadError
 
 POLL_SECONDS = 0.06  # between two looks at the queue, or at what shall become of a paused run
 PULSE_SECONDS = 0.2  # between two reports from inside a round
@@ -46,6 +48,7 @@ class Training:
         self.store, self.run, self.worker, self.keep, self.watch = store, run, worker, keep, watch
         self.round = run.done + 1
         self._reported = 0.0
+        self._fetched = -1
 
     def finish(self) -> str:
         """Train until the run is finished, stopped, failed, given back as paused, or lost; returns which."""
@@ -80,6 +83,7 @@ class Training:
         """The simulation as the last finished round left it, with as many threads as before: they are part of the bits."""
         facts = self.store.facts(self.run.id)
         torch.set_num_threads(facts.threads if facts else default_threads())
+        fetch_task(self.run.experiment.task, self.run.experiment.data, self._on_fetch)
         simulation = Simulation(self.run.experiment, self.store.snapshot(self.run.id))
         if facts is None:
             self.store.save_facts(self.run.id, simulation.facts)
@@ -89,6 +93,17 @@ class Training:
             f" {simulation.facts.device}, {torch.get_num_threads()} threads",
         )
         return simulation
+
+    def _on_fetch(self, title: str, share: float) -> None:
+        """Tell of a download, and leave the run if that is wanted."""
+        if time.monotonic() - self._reported >= PULSE_SECONDS:
+            self._reported = time.monotonic()
+            if claims.report(self.store, self.run.id, self.worker, 0.0) == "stop":
+                raise _LeaveError("stopped")
+            self.watch(f"{FETCHING} {title}, {share:.0%}", self.round - 1, None)
+        if int(20 * share) != self._fetched:
+            self._fetched = int(20 * share)
+            self.store.log(self.run.id, f"{FETCHING} {title}, {share:.0%} is here")
 
     def _on_step(self, fraction: float) -> None:
         if time.monotonic() - self._reported >= PULSE_SECONDS:
@@ -119,7 +134,7 @@ class Training:
         """Log the whole error and end the run with one line of it."""
         self.store.log(self.run.id, traceback.format_exc())
         line = " ".join(str(error).split())[:300] or "no reason given"
-        if not isinstance(error, StoreError):
+        if not isinstance(error, StoreError | DownloadError):
             line = f"Round {self.round} failed: {line} ({type(error).__name__})"
         claims.end(self.store, self.run.id, self.worker, "failed", line)
         return "failed"

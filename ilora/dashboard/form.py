@@ -7,12 +7,13 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from ilora.dashboard import link
+from ilora.dashboard import lab, link
 from ilora.dashboard.glossary import explain
 from ilora.dashboard.switchboard import fill_switchboard, mode_control, switchboard
 from ilora.experiment import DEVICES, ENGINES, MOST_CLIENTS, OPTIMIZERS, PRECISIONS, SKEWS, Experiment
 from ilora.methods import METHODS
-from ilora.tasks import TASKS
+from ilora.pace import duration, expected_seconds
+from ilora.tasks import TASKS, is_at_hand
 from ilora.tasks.catalogue import PLAIN_NAMES, TaskCard
 
 OWN_RANKS = "list"
@@ -105,7 +106,7 @@ def experiment_form(*, with_method: bool = True) -> Experiment | None:
     _task_and_method(form, with_method)
     _clients(form)
     _data(form)
-    _length(form)
+    below_rounds = _length(form)
     _advanced(form)
     if with_method:
         with form.field("options", "ingredients"), st.expander("Ingredients", icon=":material/tune:"):
@@ -114,11 +115,12 @@ def experiment_form(*, with_method: bool = True) -> Experiment | None:
             form.values["options"] = switchboard(form.values["method"], mode)
     try:
         experiment = Experiment(**form.values)
-        st.session_state[CURRENT] = experiment
-        return experiment
     except ValueError as error:
         form.problem(link.field_of(error), str(error))
         return None
+    st.session_state[CURRENT] = experiment
+    _say_pace(below_rounds, experiment)
+    return experiment
 
 
 def fill(experiment: Experiment) -> None:
@@ -188,7 +190,6 @@ def _backbone(form: Form, card: TaskCard) -> None:
         allowed = list(dict.fromkeys([*titles, named]))
         _choice(form, "backbone", "Backbone", allowed, titles, accept_new_options=card.any_backbone)
     chosen = card.backbones.get(form.values.get("backbone") or card.backbone)
-    needed = [text for text in (card.download, chosen.download if chosen else UNKNOWN_DOWNLOAD) if text]
     if card.download:
         form.values["data"] = st.text_input(
             "Data folder",
@@ -199,8 +200,10 @@ def _backbone(form: Form, card: TaskCard) -> None:
             args=("data",),
             **SAVED,
         )
+    data = "" if is_at_hand(form.values["task"], form.values.get("data", "")) else card.download
+    needed = [text for text in (data, chosen.download if chosen else UNKNOWN_DOWNLOAD) if text]
     if needed:
-        st.caption(" ".join(needed))
+        st.caption(f":material/download: {' '.join(needed)}")
 
 
 def _clients(form: Form) -> None:
@@ -252,12 +255,22 @@ def _data(form: Form) -> None:
         _number(form, "noisy_clients", "Noisy clients", 0, MOST_CLIENTS, help=explain("noisy clients"))
 
 
-def _length(form: Form) -> None:
+def _length(form: Form) -> DeltaGenerator:
+    """Rounds and seed; leaves a place under them."""
     left, right = st.columns(2)
     with left, form.field("rounds"):
         _number(form, "rounds", "Rounds", 1, 10_000, help=explain("round"))
     with right, form.field("seed"):
         _number(form, "seed", "Seed", 0, 2**31 - 1, help=explain("seed"))
+    return st.container()
+
+
+def _say_pace(place: DeltaGenerator, experiment: Experiment) -> None:
+    """How long a round takes here, where an earlier run tells."""
+    seconds = expected_seconds(lab.store().runs(), experiment)
+    if seconds is not None:
+        whole = duration(seconds * experiment.rounds)
+        place.caption(f"By earlier runs here: about {duration(seconds)} for a round, {whole} for all.")
 
 
 def _advanced(form: Form) -> None:

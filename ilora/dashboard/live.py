@@ -10,6 +10,7 @@ from ilora.dashboard.exporting import run_export
 from ilora.dashboard.form import fill
 from ilora.dashboard.lens import look
 from ilora.experiment import Experiment
+from ilora.pace import duration
 from ilora.store import STATUSES, Run, StoreError
 
 POLL_SECONDS = 1.0
@@ -188,17 +189,11 @@ def describe(run: Run) -> str:
     if run.status == "running" and run.wanted == "pause":
         return f"{counted} · pauses after this round"
     if run.status == "running" and not run.done:
-        return "the first round is on its way"
+        return lab.store().download_of(run.id) or "the first round is on its way"
     if run.status == "running":
-        left = "" if run.seconds_left is None else f" · about {_duration(run.seconds_left)} left"
+        left = "" if run.seconds_left is None else f" · about {duration(run.seconds_left)} left"
         return f"{counted} · trains{left}"
     return f"{counted} · {STATUSES[run.status]}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
 
 
 def _rounds(run: Run) -> None:

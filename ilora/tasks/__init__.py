@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilora.tasks.catalogue import BackboneCard, TaskCard
+from ilora.tasks.image_cards import CIFAR_TASKS
 
 if TYPE_CHECKING:
     from ilora.tasks.base import Task
@@ -33,9 +34,11 @@ TASKS: dict[str, TaskCard] = {
         test_samples=360,
         styles=("plain", "blur", "contrast", "rotation", "inversion"),
     ),
+    **CIFAR_TASKS,
 }
 _MODULES = {  # each has `load(name, backbone, folder) -> Task`, and `fetch(name, folder, watch)` where files are downloaded
     "digits": "ilora.tasks.digits",
+    **dict.fromkeys(CIFAR_TASKS, "ilora.tasks.cifar"),
 }
 
 
