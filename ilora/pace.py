@@ -10,7 +10,7 @@ from ilora.tasks import TASKS
 if TYPE_CHECKING:
     from ilora.store import Run
 
-MOST_CLIENT_ROWS = 8_000  # clients x test samples that are evaluated in a round; with many clients each sees fewer samples
+MOST_CLIENT_ROWS = 4_000  # clients x test samples that are evaluated in a round; with many clients each sees fewer samples
 LEAST_TESTS = 40  # test samples that each client sees however many there are
 BACKWARD = 2  # forward passes that a backward pass costs
 MOST_RUNS = 30  # the latest ones that are looked at
@@ -20,9 +20,10 @@ _SAME = ("task", "backbone", "engine", "device", "precision")
 
 def passes(experiment: Experiment) -> float:
     """Forward passes of one sample that a round costs: of training, backward included, and of the server's and clients' tests."""
-    tests = TASKS[experiment.task].test_samples
-    clients = max(1, round(experiment.participation * len(experiment.client_ranks)))
+    card, share = TASKS[experiment.task], experiment.participation
+    clients = max(1, round(share * len(experiment.client_ranks)))
     trained = clients * experiment.local_steps * experiment.batch_size
+    tests = card.test_samples
     return (1 + BACKWARD) * trained + tests + clients * tests_of_client(tests, clients)
 
 

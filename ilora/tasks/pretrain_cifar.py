@@ -198,7 +198,7 @@ A frozen backbone of the task `{task}`, made by `python -m ilora.tasks.pretrain_
   64 patches of 4 x 4 pixels; {parameters:,} parameters, stored in float16. Pixels: (0..1 less {mean}) / ({std}).
 - **Pretrained on** the {images:,} training images of {what}.
 - **Training**: {epochs} passes in batches of {batch}, AdamW, one cycle to {lr}, weight decay 0.1, label smoothing 0.1;
-  images mirrored and shifted by up to 4 pixels; half of each image's patches dropped, except in the last {whole};
+  images mirrored and shifted by up to 4 pixels; half of each image's patches dropped, but for the last {whole} of the passes;
   attention starts from the mimetic initialisation; bfloat16 with weights in float32; seed {seed}.
   {seconds:.0f} s of {device}, torch {torch}.
 - **Accuracy** of the pretrained model with its own head on the {test:,} test images of the same classes, which were looked at
