@@ -17,6 +17,7 @@ import torch
 from ilora import Experiment, claims, jobs, worker
 from ilora.simulation import Simulation
 from ilora.store import Run, Store
+from ilora.tasks.download import DownloadError
 from ilora.worker import Training, default_threads
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -320,3 +321,34 @@ def test_a_wrong_number_of_threads_is_named(monkeypatch: pytest.MonkeyPatch, val
     monkeypatch.setenv("ILORA_THREADS", value)
     with pytest.raises(ValueError, match=f"ILORA_THREADS is '{value}'"):
         default_threads()
+
+
+def test_a_download_is_logged_as_it_grows_and_can_be_stopped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = store.add(PLAIN)
+    told: list[str] = []
+
+    def fetch(task: str, data: str, watch: Callable[[str, float], None]) -> None:
+        assert (task, data) == ("digits", "")
+        for share in (0.0, 0.31, 0.32, 0.6):
+            time.sleep(1.5 * worker.PULSE_SECONDS)
+            watch("Digits", share)
+            told.append(store.download_of(run_id))
+            if share > 0.5:
+                jobs.stop(store, run_id)
+        time.sleep(1.5 * worker.PULSE_SECONDS)
+        watch("Digits", 0.7)
+
+    monkeypatch.setattr(worker, "fetch_task", fetch)
+    assert train(store, run_id) == "stopped"
+    assert store.run(run_id).status == "stopped"
+    assert told == [f"downloads Digits, {share} is here" for share in ("0%", "31%", "31%", "60%")]
+
+
+def test_a_download_that_fails_ends_the_run_with_its_sentence_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(*_: object) -> None:
+        raise DownloadError("Digits cannot be fetched; try again.")
+
+    run_id = store.add(PLAIN)
+    monkeypatch.setattr(worker, "fetch_task", fetch)
+    assert train(store, run_id) == "failed"
+    assert store.run(run_id).error == "Digits cannot be fetched; try again."

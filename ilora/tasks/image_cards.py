@@ -41,7 +41,7 @@ CIFAR_TASKS = {
         train_samples=50_000,
         test_samples=2_000,
         styles=STYLES,
-        download="Data: 170 MB, once.",
+        download="CIFAR-10 is downloaded first: 170 MB, once.",
         files=("cifar-10-batches-py/test_batch", "test_batch"),
     ),
 }

@@ -2,8 +2,10 @@
 
 import pytest
 
+from ilora import tasks
 from ilora.experiment import Experiment
 from ilora.methods import METHODS
+from ilora.pace import duration
 from tests.factory import store_run
 
 DEFAULT = Experiment()
@@ -305,3 +307,34 @@ def test_the_screen_says_by_how_much_official_moves_the_model(open_app, store):
     assert "moves the adapted weights by 54 %" in text
     assert "ILoRA" in text
     assert "official" in text
+
+
+def test_what_is_downloaded_is_said_before_run_unless_the_files_are_there(open_app, tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "data_folder", lambda: tmp_path / "empty")
+    app = open_app()
+    assert "downloaded first" not in said(app)
+    setting(app, "selectbox", "task").select("cifar10").run()
+    assert "CIFAR-10 is downloaded first: 170 MB" in said(app)
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    (tmp_path / "cifar-10-batches-py" / "test_batch").touch()
+    setting(app, "text_input", "data").set_value(str(tmp_path)).run()
+    assert "downloaded first" not in said(app)
+
+
+def test_how_long_a_round_takes_is_said_once_a_run_has_told(open_app, store):
+    assert "for a round" not in said(open_app())
+    run = store_run(store, DEFAULT, rounds=1)
+    seconds = store.run(run).seconds_per_round
+    assert f"about {duration(seconds)} for a round" in said(open_app())
+
+
+def test_a_download_is_followed_on_the_page(open_app, store):
+    run = store.add(DEFAULT, worker="someone")
+    store.log(run, "downloads CIFAR-10, 40% is here")
+    assert "downloads CIFAR-10, 40% is here" in said_in_progress(open_app(run=run))
+    store.log(run, "someone starts with round 1 of 15")
+    assert "the first round is on its way" in said_in_progress(open_app(run=run))
+
+
+def said_in_progress(app):
+    return " ".join(bar.proto.text for bar in app.get("progress"))
