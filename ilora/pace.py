@@ -23,6 +23,8 @@ def passes(experiment: Experiment) -> float:
     card, share = TASKS[experiment.task], experiment.participation
     clients = max(1, round(share * len(experiment.client_ranks)))
     trained = clients * experiment.local_steps * experiment.batch_size
+    if experiment.local_epochs is not None:
+        trained = round(experiment.local_epochs * share * card.train_samples)
     tests = card.test_samples
     return (1 + BACKWARD) * trained + tests + clients * tests_of_client(tests, clients)
 

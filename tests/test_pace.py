@@ -23,6 +23,7 @@ def finished(experiment: Experiment, seconds: float | None) -> Any:
 def test_a_round_costs_three_passes_for_a_trained_sample_and_one_for_a_tested():
     assert passes(PLAIN) == 3 * 4 * 5 * 10 + 360 + 4 * 360
     assert passes(PLAIN.replace(participation=0.5)) == 3 * 2 * 5 * 10 + 360 + 2 * 360
+    assert passes(PLAIN.replace(method="fedit", local_epochs=2)) == 3 * 2 * 1437 + 360 + 4 * 360
 
 
 @pytest.mark.parametrize("clients", [1, 4, 30, 300])

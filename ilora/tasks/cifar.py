@@ -20,6 +20,7 @@ from ilora.tasks.download import Watch, progress_bar
 from ilora.tasks.embedded import load_embedded
 from ilora.tasks.image_cards import CIFAR_VIT, CIFAR_VIT_50, UNSEEN
 from ilora.tasks.images import flip_and_crop, normalise
+from ilora.tasks.pretrained import image_preparation, load_pretrained
 from ilora.tasks.styles import IMAGE_STYLES
 
 LAYOUTS: dict[str, Layout] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
@@ -28,7 +29,7 @@ SCRIPTS = {
     CIFAR_VIT_50: "python -m ilora.tasks.pretrain_cifar --twin",
 }
 MEAN, STD = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)  # of CIFAR-100's training images
-SCORED = 2_000  # test images on which a round is scored: more would take a CPU longer than its training
+SCORED = 2_000  # test images on which an embedded backbone is scored: more would cost a CPU more than a round's training
 HEAD_SEED = 0
 
 
@@ -89,18 +90,24 @@ def fetch(name: str, folder: Path, watch: Watch) -> None:
 
 
 def load(name: str, backbone: str, folder: Path) -> Task:
-    """The task on an embedded backbone, `pixel_values` (n, 3, 32, 32) as bytes, from the files in `folder`."""
+    """The task on an embedded backbone or any transformers model, from the files in `folder`: images (n, 3, 32, 32) as bytes.
+
+    Training batches that are missing are done without. An embedded backbone is scored on SCORED test images, others on all.
+    """
     files = find_or_fetch(folder, LAYOUTS[name], progress_bar() if folder == data_folder() / "cache" else None)
     train, test, card = read_train(files, LAYOUTS[name]), read_test(files, LAYOUTS[name]), TASKS[name]
     if backbone == CIFAR_VIT_50:
         train, test = only(train, UNSEEN), only(test, UNSEEN)
         card = replace(card, classes=tuple(card.classes[label] for label in UNSEEN))
-    test = first_of_each(test, SCORED // card.outputs)
+    if backbone in SCRIPTS:
+        test, prepare, load_model = first_of_each(test, SCORED // card.outputs), as_seen, load_backbone
+    else:
+        prepare, load_model = image_preparation(backbone), partial(load_pretrained, "image")
     card = replace(card, train_samples=len(train.labels), test_samples=len(test.labels))
     return Task(
         card,
-        Data({"pixel_values": train.pixels}, train.labels, as_seen, moved),
-        Data({"pixel_values": test.pixels}, test.labels, as_seen),
-        partial(load_backbone, backbone, card.outputs),
+        Data({"pixel_values": train.pixels}, train.labels, prepare, moved),
+        Data({"pixel_values": test.pixels}, test.labels, prepare),
+        partial(load_model, backbone, card.outputs),
         IMAGE_STYLES,
     )

@@ -29,14 +29,37 @@ def _linears(width: int, mlp: int) -> dict[str, tuple[int, int]]:
 
 _SMALL = _linears(160, 400)
 
+_PUBLISHED = {
+    "google/vit-base-patch16-224": BackboneCard(
+        "ViT-B/16, ImageNet",
+        "86 million parameters, 224 x 224 pixels.",
+        _linears(768, 3072),
+        download="The model is downloaded first: 346 MB, once.",
+    ),
+    "microsoft/swin-base-patch4-window7-224": BackboneCard(
+        "Swin-B, ImageNet",
+        "88 million parameters, 224 x 224 pixels.",
+        _linears(128, 512),
+        download="The model is downloaded first: 352 MB, once.",
+    ),
+    "facebook/deit-tiny-patch16-224": BackboneCard(
+        "DeiT-Ti/16, ImageNet",
+        "6 million parameters, 224 x 224 pixels.",
+        _linears(192, 768),
+        download="The model is downloaded first: 23 MB, once.",
+    ),
+}
+
 CIFAR_TASKS = {
     "cifar10": TaskCard(
         title="CIFAR-10",
         about="60,000 colour photographs of 32 x 32 pixels in ten classes. A round is scored on 2,000 of the 10,000 test images,"
-        " the first 200 of each class.",
+        " the first 200 of each class; with another backbone than cifar-vit on all of them.",
         backbones={
-            CIFAR_VIT: BackboneCard("cifar-vit, CIFAR-100", "A small vision transformer that has only seen CIFAR-100.", _SMALL)
+            CIFAR_VIT: BackboneCard("cifar-vit, CIFAR-100", "A small vision transformer that has only seen CIFAR-100.", _SMALL),
+            **_PUBLISHED,
         },
+        any_backbone=True,
         classes=CIFAR10_NAMES,
         train_samples=50_000,
         test_samples=2_000,

@@ -323,7 +323,7 @@ def test_what_is_downloaded_is_said_before_run_unless_the_files_are_there(open_a
 
 def test_how_long_a_round_takes_is_said_once_a_run_has_told(open_app, store):
     assert "for a round" not in said(open_app())
-    run = store_run(store, DEFAULT, rounds=1)
+    run = store_run(store, DEFAULT, done=1)
     seconds = store.run(run).seconds_per_round
     assert f"about {duration(seconds)} for a round" in said(open_app())
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import ViTConfig, ViTForImageClassification
 
 import ilora
 from ilora.tasks import cifar, fetch_task, is_at_hand, load_task
@@ -71,6 +72,18 @@ def test_the_embedded_backbones_are_frozen_small_and_of_the_cards_shapes(task, n
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     for target, shape in shapes.items():
         assert {tuple(linear.weight.shape) for linear in find_linears(model, [target]).values()} == {shape}
+
+
+def test_any_transformers_model_takes_the_whole_task_as_its_own_processor_wants_it(folder, tmp_path):
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=48, patch_size=16
+    )
+    ViTForImageClassification(config).save_pretrained(tmp_path)
+    task = load_task("cifar10", str(tmp_path), str(folder))
+    rows = task.test.rows(slice(3))
+    assert rows["pixel_values"].shape == (3, 3, 48, 48)
+    assert task.load_backbone().model(**rows).logits.shape == (3, 10)
+    assert len(task.test) == 10 * 4
 
 
 def test_every_load_gives_the_same_backbone_and_head_and_leaves_the_random_state_alone():
