@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,6 +35,7 @@ ABOUT = {
     "scaling": "LoRA scaling: a number, 16/r or 16/sqrt(r); the method's own if not said",
     "backbone": "the frozen model, for some tasks any transformers model by name or folder; the task's own if not said",
     "data": "the folder of files that do not come with the program; data/cache, filled by one download, if not said",
+    "adapter": "the folder of a PEFT adapter to start from",
     "targets": "the linears that get adapters, as in query,value; the task's own if not said",
     "seed": "of every random draw",
     "device": ", ".join(DEVICES),
@@ -256,7 +257,7 @@ def runs_command(chosen: argparse.Namespace) -> int:
     elif not runs:
         print(f"No runs in {store.home} yet; `python -m ilora run` makes one.")
     else:
-        rows = [[r.id, r.status, f"{r.done}/{r.rounds}", percent(r.last.get("accuracy")), r.name, r.error] for r in runs]
+        rows = [[r.id, r.status, f"{r.done}/{r.rounds}", _score(r.last), r.name, r.error] for r in runs]
         print_table(["run", "status", "rounds", "accuracy", "name", ""], rows)
     return 0
 
@@ -339,6 +340,13 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     widths = [max(len(row[column]) for row in table) for column in range(len(titles))]
     for row in table:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _score(last: Mapping[str, float]) -> str:
+    """The main score of a run's last round: accuracy as per cent, another one with its name."""
+    from ilora.records import main_score, score_text
+
+    return percent(last.get("accuracy")) if main_score(last) == "accuracy" else score_text(last)
 
 
 def percent(share: float | None) -> str:

@@ -43,11 +43,12 @@ def score(metric: str, answers: Tensor, labels: Tensor, weights: Tensor | None =
 
 
 def score_server(card: TaskCard, logits: Tensor, test: Data, more: Mapping[str, tuple[Tensor, Tensor]]) -> ServerScores:
-    """All scores of one model: those of the card on the test set, logits (n, C), its main one on each further one.
+    """All scores of one model: those of the card on the test set, logits (n, C), the main one first, then it on each further one.
 
     more: name -> logits and labels.
     """
-    found = {name: score(name, answers_of(logits, test.labels), test.labels) for name in card.metrics}
+    names = dict.fromkeys([card.metric, *card.metrics])
+    found = {name: score(name, answers_of(logits, test.labels), test.labels) for name in names}
     for name, (others, labels) in more.items():
         found[f"{card.metric} {name}"] = score(card.metric, answers_of(others, labels), labels)
     return ServerScores(found[card.metric], float(sample_losses(logits, test.labels).mean()), found)

@@ -90,6 +90,7 @@ class Experiment:
     scaling: float | str | None = None  # None: the method's own, 1 for most
     backbone: str = ""  # empty: the task's own
     data: str = ""  # the folder of files that do not come with the program; empty: data/cache, filled by one download
+    adapter: str = ""  # the folder of a PEFT adapter to start from; empty: the backbone as it is, and a fresh head
     targets: Sequence[str] = ()  # empty: the backbone's own, query and value for most
     seed: int = 0
     device: str = "auto"
@@ -102,6 +103,7 @@ class Experiment:
         card = TASKS[self.task]
         _text("backbone", self.backbone)
         _text("data", self.data)
+        _text("adapter", self.adapter)
         self._set("backbone", self.backbone or card.backbone)
         _allow(card.fits(self.backbone), "backbone", self.backbone, _backbones(card))
         backbone = card.backbones.get(self.backbone)

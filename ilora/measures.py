@@ -5,6 +5,8 @@ from math import isfinite
 
 import pandas as pd
 
+from ilora.records import SCORE
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -34,10 +36,8 @@ MEASURES: dict[str, Measure] = {
         1,
         "higher",
     ),
-    "loss": Measure("Test loss", "Mean cross-entropy of the server's model on the test samples.", better="lower"),
-    "train_loss": Measure(
-        "Training loss", "Mean cross-entropy during local training, over all clients of the round.", better="lower"
-    ),
+    "loss": Measure("Test loss", "Mean loss of the server's model on the test samples.", better="lower"),
+    "train_loss": Measure("Training loss", "Mean loss during local training, over all clients of the round.", better="lower"),
     "aggregation_error": Measure(
         "Aggregation error",
         "What the server's rule lost, as a share of the ideal update, the average of the clients' models.",
@@ -64,6 +64,24 @@ MEASURES: dict[str, Measure] = {
     "megabytes_down": Measure("Sent down", "Everything that the server has sent to the clients so far.", "MB", 1, 2, "lower"),
     "seconds": Measure("Time per round", "Wall-clock time of the round, training and diagnostics.", "s", better="lower"),
 }
+
+SCORES: dict[str, Measure] = {  # the main scores of tasks that are not known by their accuracy
+    f"{SCORE}f1": Measure("Test F1", "Harmonic mean of precision and recall of class 1.", "%", 100, 1, "higher"),
+    f"{SCORE}matthews": Measure(
+        "Test Matthews correlation", "1: every answer is right. 0: no better than guessing.", digits=3, better="higher"
+    ),
+    f"{SCORE}pearson": Measure(
+        "Test Pearson correlation", "1: answers rise with the labels on a line. 0: no relation.", digits=3, better="higher"
+    ),
+    f"{SCORE}spearman": Measure(
+        "Test Spearman correlation", "1: answers are in the order of the labels. 0: no relation.", digits=3, better="higher"
+    ),
+}
+
+
+def measure_of(name: str) -> Measure:
+    """The words for one of a round's metrics; KeyError if it has none."""
+    return SCORES[name] if name in SCORES else MEASURES[name]
 
 
 def with_totals(history: pd.DataFrame) -> pd.DataFrame:

@@ -66,7 +66,22 @@ def exact_factors(share: Factors, scale: float, offset: Factors | None, merged: 
     if offset is not None:
         update = products.difference(update, offset)
     if merged is not None:
-        update = products.add(update, Factors(torch.eye(merged.shape[1]).to(merged), merged))
+        update = products.add(update, whole(merged))
+    return thinnest(update)
+
+
+def merged_factors(update: Tensor) -> Factors:
+    """A dense update (d_out, d_in) as factors of the smallest rank that holds it."""
+    return thinnest(whole(update))
+
+
+def whole(update: Tensor) -> Factors:
+    """(identity, matrix): a dense update as factors."""
+    return Factors(torch.eye(update.shape[1]).to(update), update)
+
+
+def thinnest(update: Factors) -> Factors:
+    """The same product at the smallest rank that holds it to float32's precision."""
     U, S, V = products.svd(update)
     rank = max(1, int((1e-7 * S.max() < S).sum()))
     root = S[:rank].sqrt()
@@ -78,10 +93,13 @@ def export(simulation: "Simulation", rank: int) -> Adapter:
     refuse_personalised(simulation.recipe.ingredients)
     if not 1 <= rank <= simulation.rank:
         raise ValueError(f"rank is {rank}; allowed is a whole number from 1 to {simulation.rank}, the server's rank.")
-    factors = {}
+    before = {name: update.to(simulation.device) for name, update in simulation.merged_at_first.updates.items()}
+    factors = {name: merged_factors(update) for name, update in before.items()}
     for name, layer in simulation.layers.items():
         (start,) = layer.starts([-1], [rank], simulation.index)
-        factors[name] = exact_factors(start.factors, simulation.recipe.scaling(rank), start.offset, layer.merged)
+        merged = [update for update in (layer.merged, before.get(name)) if update is not None]
+        both = torch.stack(merged).sum(0) if merged else None
+        factors[name] = exact_factors(start.factors, simulation.recipe.scaling(rank), start.offset, both)
     card = adapter_card(simulation.experiment, rank, simulation.index)
     return Adapter(simulation.task.load_backbone().model, factors, simulation.head, card)
 

@@ -4,6 +4,7 @@ Clients are listed in the order of `clients["id"]`; where an array is per pair o
 MOST_PAIRED of them.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -14,6 +15,18 @@ MOST_PAIRED = 64  # clients between which alignment and cosine are computed pair
 
 Array = np.ndarray
 SCORE = "score "  # before a score's name among the metrics of a round
+
+
+def main_score(names: Iterable[str]) -> str:
+    """Which of a round's metrics is the task's own score: "accuracy", or "score <name>", the first of its scores."""
+    first = next((name for name in names if name.startswith(SCORE)), "accuracy")
+    return "accuracy" if first == f"{SCORE}accuracy" else first
+
+
+def score_text(metrics: Mapping[str, float]) -> str:
+    """The main score in a line of text: "accuracy 91.2%", "matthews 0.412"."""
+    name = main_score(metrics)
+    return f"accuracy {metrics[name]:.1%}" if name == "accuracy" else f"{name.removeprefix(SCORE)} {metrics[name]:.3f}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class Round:
     seconds: float
     forwards: int = 0  # samples that went through a client's model: training, gradients and probes; evaluation left out
     personal_accuracy: float = float("nan")  # mean of the clients' own, each weighted by its samples
-    scores: dict[str, float] = field(default_factory=dict)  # all of the task's scores by name, and how sure models are
+    scores: dict[str, float] = field(default_factory=dict)  # the task's scores by name, the main one first; how sure models are
     clients: dict[str, Array] = field(default_factory=dict)
     # id · rank · samples · weight (p_k) · accuracy, loss (its trained model on the test set) · personal_accuracy (same, test set
     # re-weighted to the client's own class shares; under attribute skew in its own style) · train_loss · correction_ratio

@@ -6,8 +6,8 @@ from math import isfinite
 import numpy as np
 import pandas as pd
 
-from ilora.measures import MEASURES, Measure, with_totals
-from ilora.records import Round, RunFacts
+from ilora.measures import MEASURES, Measure, measure_of, with_totals
+from ilora.records import Round, RunFacts, main_score
 
 NOTHING = 5e-5  # a relative error below this is shown as nothing: float32 rounding
 
@@ -31,7 +31,7 @@ def layer_names(layers: Sequence[str]) -> dict[str, str]:
 def over_rounds(measure: str, history: pd.DataFrame, at: int | None = None) -> str:
     """What a scalar does over the rounds, up to round `at`."""
     row, before = _rows(history, at)
-    words = MEASURES[measure]
+    words = measure_of(measure)
     text = f"After round {int(row['index'])}: {words.title.lower()} {words.show(row[measure])}"
     if before is not None and isfinite(before[measure]) and isfinite(row[measure]):
         text += f", {_change(words, row[measure] - before[measure])} round {int(before['index'])}"
@@ -39,7 +39,9 @@ def over_rounds(measure: str, history: pd.DataFrame, at: int | None = None) -> s
 
 
 def accuracy(history: pd.DataFrame, at: int | None = None, classes: int = 0) -> str:
-    """How good the server's model is, how that changed, and what guessing would give."""
+    """How good the server's model is by the task's own score, how that changed, and what guessing would get right."""
+    if (main := main_score(history.columns)) != "accuracy":
+        return over_rounds(main, history, at)
     row, before = _rows(history, at)
     right = MEASURES["accuracy"].show(row["accuracy"])
     text = f"After round {int(row['index'])} the server's model gets {right} of the test samples right"

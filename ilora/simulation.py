@@ -29,6 +29,7 @@ from ilora.partition import (
     partition,
     with_random_labels,
 )
+from ilora.peft_import import merge_adapter
 from ilora.plan import augment_draws, batch_plan, fresh_head, participants, steps_of
 from ilora.precision import products_in
 from ilora.randomness import numpy_generator
@@ -91,6 +92,7 @@ class Simulation:
             mixed = with_random_labels(task.train.labels.numpy(), self.shares, self.noisy, experiment.seed)
             self.train = replace(self.train, labels=torch.from_numpy(mixed).to(self.device))
         backbone = task.load_backbone()
+        self.merged_at_first = merge_adapter(experiment.adapter, backbone)
         model = backbone.model.to(self.device)
         linears = find_linears(model, experiment.targets, backbone.head)
         check_rank(self.rank, linears)
@@ -99,7 +101,9 @@ class Simulation:
             for part in backbone.head
             for name, tensor in model.get_submodule(part).named_parameters()
         }
-        self.head = fresh_head(head, experiment.seed)
+        self.head = fresh_head(head, experiment.seed) | {
+            name: tensor.to(self.device) for name, tensor in self.merged_at_first.head.items()
+        }
         self.layers = {
             name: ServerLayer(name, linear.weight.detach(), self.rank, experiment.seed, self.recipe)
             for name, linear in linears.items()

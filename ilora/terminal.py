@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ilora import claims, jobs
 from ilora.cli import print_table
 from ilora.experiment import Experiment
-from ilora.records import Round
+from ilora.records import Round, score_text
 from ilora.store import Run, Store
 from ilora.worker import Training, default_threads, this_process
 
@@ -76,7 +76,7 @@ def _train(store: Store, run: Run, worker: str, once: bool = False) -> int:
             bar.n = position
             bar.set_description(status, refresh=round is None)
             if round is not None:
-                bar.set_postfix_str(f"accuracy {round.accuracy:.1%}{_error(round.aggregation_error)}")
+                bar.set_postfix_str(f"{score_text(round.metrics())}{_error(round.aggregation_error)}")
 
         try:
             outcome = Training(store, run, worker, lambda held: not once, watch).finish()
@@ -90,8 +90,8 @@ def _train(store: Store, run: Run, worker: str, once: bool = False) -> int:
 def _say(run: Run, outcome: str) -> int:
     """Print how a run ended; returns the exit code."""
     if outcome == "finished":
-        accuracy, loss, error = (run.last[name] for name in ("accuracy", "loss", "aggregation_error"))
-        print(f"finished: accuracy {accuracy:.1%}, loss {loss:.4f}{_error(error)}")
+        loss, error = (run.last[name] for name in ("loss", "aggregation_error"))
+        print(f"finished: {score_text(run.last)}, loss {loss:.4f}{_error(error)}")
         return 0
     if outcome == "failed":
         print(f"{run.id} failed: {run.error}", file=sys.stderr)

@@ -17,7 +17,7 @@ from ilora import claims
 from ilora.claims import LostRunError, Worker
 from ilora.experiment import Experiment
 from ilora.jobs import cores
-from ilora.records import Round
+from ilora.records import Round, score_text
 from ilora.simulation import Simulation
 from ilora.store import FETCHING, Run, Store, StoreError
 from ilora.tasks import fetch_task
@@ -191,6 +191,6 @@ def _warm_up() -> None:
 
 def _summary(round: Round) -> str:
     return (
-        f"round {round.index}: accuracy {round.accuracy:.1%}, loss {round.loss:.4f}, "
+        f"round {round.index}: {score_text(round.metrics())}, loss {round.loss:.4f}, "
         f"aggregation error {round.aggregation_error:.3g}, {round.seconds:.2f} s"
     )

@@ -74,6 +74,7 @@ WRONG = [
     ("scaling", "r/16"),
     ("backbone", "resnet"),
     ("data", "here,\x07"),
+    ("adapter", "there,\x07"),
     ("targets", "conv"),
     ("seed", "-1"),
     ("device", "tpu"),

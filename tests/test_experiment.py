@@ -118,6 +118,7 @@ WRONG: list[tuple[str, Any]] = [
     ("scaling", True), ("scaling", 10**400),
     ("backbone", "vit"), ("backbone", ["tiny-vit-letters"]), ("backbone", 1),
     ("local_epochs", 0), ("local_epochs", 1.5), ("local_epochs", "all"),
+    ("adapter", 3), ("adapter", None), ("adapter", "a\nb"),
     ("data", 3), ("data", None), ("data", "a\nb"), ("data", "x" * 2000),
     ("targets", ["conv"]), ("targets", "query"), ("targets", [["query"]]), ("targets", [1]), ("targets", 3),
     ("seed", -1), ("seed", 2**31), ("seed", 0.5), ("seed", "x"), ("device", "tpu"), ("device", []), ("device", None),

@@ -1,13 +1,16 @@
 """A task whose labels are numbers: squared error, correlations, label skew over quantile bins."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
+from ilora import figures, sentences
 from ilora.losses import sample_losses
 from ilora.metrics import METRICS
 from ilora.partition import LABEL_BINS, label_borders, label_groups
+from ilora.records import main_score, score_text
 from ilora.simulation import Simulation
 from tests.engines.test_sequential import compare
 from tests.toy import server_logits, small_tasks, toy_experiment
@@ -32,7 +35,13 @@ def test_a_round_is_scored_by_correlation_and_squared_error():
     assert record.scores["spearman"] == pytest.approx(stats.spearmanr(answers, labels).statistic, abs=1e-6)
     assert record.loss == pytest.approx(((answers - labels) ** 2).mean(), abs=1e-5)
     assert record.accuracy > 0.5
-    assert record.metrics()["score pearson"] == record.accuracy
+    metrics = record.metrics()
+    assert metrics["score pearson"] == record.accuracy
+    assert score_text(metrics) == f"pearson {record.accuracy:.3f}"
+    history = pd.DataFrame([metrics])
+    assert sentences.accuracy(history).startswith("After round 3: test pearson correlation 0.")
+    figure = figures.over_rounds([figures.Trace("a", "ilora", history)], main_score(history.columns))
+    assert list(figure.data[0].y) == [record.accuracy]
 
 
 def test_label_skew_spreads_bins_that_hold_equally_many():

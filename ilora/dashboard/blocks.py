@@ -14,9 +14,9 @@ from ilora.dashboard.exporting import chart_export
 from ilora.dashboard.glossary import explain_all
 from ilora.dashboard.view import Chart, Reading, View
 from ilora.experiment import Experiment
-from ilora.measures import MEASURES, with_totals
+from ilora.measures import measure_of, with_totals
 from ilora.methods import METHODS, PROVENANCE, Method
-from ilora.records import Round
+from ilora.records import Round, main_score
 from ilora.sentences import NOTHING, moved
 from ilora.source import source_of
 
@@ -82,7 +82,8 @@ def headline(history: pd.DataFrame, record: Round) -> None:
     now = _row(table, record.index)
     before = _row(table, record.index - 1) if record.index - 1 in table.index else None
     with st.grid("auto", min_column_width=150, gap="small"):
-        _number("accuracy", now, before, "points")
+        main = main_score(table.columns)
+        _number(main, now, before, "points" if measure_of(main).unit == "%" else "")
         _number("aggregation_error", now, before, "points")
         _number("alignment", now, note=f"chance {now['chance']:.2f}")
         _number("drift", now, before)
@@ -96,7 +97,7 @@ def _row(table: pd.DataFrame, index: int) -> dict[str, float]:
 def _number(
     name: str, now: dict[str, float], before: dict[str, float] | None = None, unit: str = "", note: str | None = None
 ) -> None:
-    words = MEASURES[name]
+    words = measure_of(name)
     delta: str | int | None = None
     if before is not None and not pd.isna(now[name]) and not pd.isna(before[name]):
         change = f"{(now[name] - before[name]) * words.scale:+.{words.digits}f}"

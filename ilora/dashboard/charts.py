@@ -3,6 +3,7 @@
 from ilora import figures, sentences
 from ilora.dashboard.depth import DEPTH
 from ilora.dashboard.view import Chart, View
+from ilora.records import main_score
 from ilora.tasks import TASKS
 
 __all__ = ["BY_LAYER", "CHARTS", "SECTIONS", "Chart", "View"]
@@ -12,7 +13,7 @@ EFFECTIVE_RANK = r"r_{\mathrm{eff}}=\exp\Big(-\sum_i\hat\sigma_i\log\hat\sigma_i
 CHARTS: dict[str, Chart] = {
     "accuracy": Chart(
         "Test accuracy",
-        lambda view: figures.over_rounds([view.trace], "accuracy", view.at, rounds=view.run.rounds),
+        lambda view: figures.over_rounds([view.trace], main_score(view.history.columns), view.at, rounds=view.run.rounds),
         lambda view: sentences.accuracy(view.history, view.at, len(TASKS[view.run.experiment.task].classes)),
         "After each round the server's model is tested on samples that no client has. Higher is better."
         " The grey line marks the round that you look at.",

@@ -36,6 +36,7 @@ TRAINING = {
     "participation",
     "local_steps",
     "local_epochs",
+    "adapter",
     "precision",
     "batch_size",
     "optimizer",
@@ -147,6 +148,7 @@ def fill(experiment: Experiment) -> None:
         "alpha",
         "backbone",
         "data",
+        "adapter",
     ):
         state[_key(name)] = getattr(experiment, name)
     listed = not isinstance(experiment.ranks, str)
@@ -317,6 +319,16 @@ def _advanced(form: Form) -> None:
                 help=explain("targets"),
                 on_change=_forget,
                 args=("targets",),
+                **SAVED,
+            )
+        with form.field("adapter"):
+            form.values["adapter"] = st.text_input(
+                "Start from adapter",
+                key=_key("adapter"),
+                placeholder="a folder; empty: from the backbone",
+                help=explain("start adapter"),
+                on_change=_forget,
+                args=("adapter",),
                 **SAVED,
             )
         with form.field("engine"):

@@ -12,6 +12,7 @@ GLOSSARY = {
     "rank": "How many directions a client's adapter has. A higher rank can express more, and costs more to train and send.",
     "ranks": "The rank of every client: a profile, or a list of your own.",
     "adapter": "Two thin matrices A (r × d_in) and B (d_out × r) beside a frozen layer. Only they are trained.",
+    "start adapter": "A folder with an adapter that PEFT saved. It is merged into the backbone, and the run goes on from there.",
     "update": "What a client has learned in a layer: ΔW = s·BA.",
     "ideal update": "The weighted average of the clients' updates: what the server would hold if it could hold everything.",
     "aggregation error": "How far the server's update is from the ideal update, as a share of the ideal update's length.",

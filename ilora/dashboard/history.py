@@ -14,6 +14,7 @@ from ilora.dashboard.exporting import run_export
 from ilora.dashboard.form import fill
 from ilora.dashboard.live import RUN
 from ilora.methods import METHODS
+from ilora.records import main_score
 from ilora.store import Run, StoreError
 
 SAID, IMPORTED = "runs.said", "runs.imported"
@@ -53,7 +54,7 @@ def as_table(runs: Sequence[Run]) -> pd.DataFrame:
                 "Method": _method(run),
                 "Status": run.status,
                 "Rounds": f"{run.done} of {run.rounds}",
-                "Accuracy": 100 * run.last["accuracy"] if run.last else None,
+                "Accuracy": 100 * run.last["accuracy"] if run.last and main_score(run.last) == "accuracy" else None,
                 "Error": 100 * run.last["aggregation_error"] if run.last else None,
                 "Started": datetime.fromtimestamp(run.created),
                 "Note": run.note,

@@ -6,15 +6,15 @@ from ilora import figures
 from ilora.dashboard import lab
 from ilora.dashboard.charts import BY_LAYER, CHARTS, View
 from ilora.figures.export import PAGE, STYLE
-from ilora.measures import MEASURES, with_totals
+from ilora.measures import measure_of, with_totals
 from ilora.methods import METHODS, PROVENANCE
-from ilora.records import RunFacts
+from ilora.records import RunFacts, main_score
 from ilora.reproduce import as_python
 from ilora.sentences import layer_names
 from ilora.store import Run
 
 SHOWN = ("accuracy", "loss", "error", "alignment", "drift", "spectrum", "holdings", "clients-accuracy", "traffic")
-HEADLINE = ("accuracy", "loss", "aggregation_error", "alignment", "drift", "effective_rank", "megabytes_up")
+HEADLINE = ("loss", "aggregation_error", "alignment", "drift", "effective_rank", "megabytes_up")
 
 
 def report(run: Run) -> str:
@@ -26,7 +26,14 @@ def report(run: Run) -> str:
         parts.append("<p>No round of this run is finished.</p>")
     else:
         last = with_totals(history).iloc[-1]
-        parts += [_table({MEASURES[name].title: MEASURES[name].show(float(last[name])) for name in HEADLINE})]
+        parts += [
+            _table(
+                {
+                    measure_of(name).title: measure_of(name).show(float(last[name]))
+                    for name in (main_score(history.columns), *HEADLINE)
+                }
+            )
+        ]
         layer = facts.layers[0]
         view = View(run, history, record, facts, layer)
         for number, name in enumerate(SHOWN):

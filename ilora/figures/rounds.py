@@ -20,7 +20,7 @@ from ilora.figures.frame import (
     method_style,
     rounds_axis,
 )
-from ilora.measures import MEASURES, with_totals
+from ilora.measures import measure_of, with_totals
 
 NAMED_PARTS = (("averaging_error", "averaging", VERMILION), ("truncation_error", "truncation", SKY))
 
@@ -40,7 +40,7 @@ def over_rounds(
     traces: Sequence[Trace], measure: str, at: int | None = None, against: str = "index", rounds: int | None = None
 ) -> go.Figure:
     """One line per run of a scalar measure, against rounds, megabytes sent up, or thousands of forward passes."""
-    words = MEASURES[measure]
+    words = measure_of(measure)
     figure = frame(words.unit, legend=len(traces) > 1 or measure == "alignment")
     for trace, style in zip(traces, _styles([trace.method for trace in traces]), strict=True):
         table = with_totals(trace.history)
