@@ -1,4 +1,4 @@
-"""The command line: `python -m ilora run|compare|methods|runs|resume|step|pause|stop|export|adapter|import|delete`.
+"""The command line: `python -m ilora run|compare|methods|presets|runs|resume|step|pause|stop|export|adapter|import|delete`.
 
 Wrong values end with one sentence on stderr and exit code 2, a run that fails with 1, Ctrl-C with 130.
 """
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from ilora.experiment import DEVICES, ENGINES, OPTIMIZERS, PRECISIONS, RANK_PROFILES, SKEWS, Experiment
 from ilora.methods import METHODS, PROVENANCE
+from ilora.presets import available, preset
 from ilora.tasks import TASKS
 
 ABOUT = {
@@ -81,6 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     run = add("run", run_command, "train one experiment, here, where the app shows it live")
     _add_experiment(run, skip=())
+    run.add_argument("--preset", metavar="NAME", help="start from these settings; `python -m ilora presets` lists them")
     run.add_argument("--mode", metavar="MODE", help="the method's mode, such as official for ilora")
     run.add_argument("--name", default="", help="what the run is called in lists")
     compare = add("compare", compare_command, "train several methods on the same seed, clients and batches")
@@ -97,6 +99,9 @@ def make_parser() -> argparse.ArgumentParser:
     compare.add_argument("--seeds", type=int, default=5, help="how many seeds the suite takes (default: %(default)s)")
     compare.add_argument("--out", default="docs/results.md", help="where the suite's document goes (default: %(default)s)")
     add("methods", methods_command, "list the methods").add_argument("--json", action="store_true", help="everything, as JSON")
+    add("presets", presets_command, "list the settings of published experiments").add_argument(
+        "--json", action="store_true", help="everything, as JSON"
+    )
     add("runs", runs_command, "list the stored runs, the newest first").add_argument(
         "--json", action="store_true", help="as JSON"
     )
@@ -153,7 +158,8 @@ def read_experiment(chosen: argparse.Namespace, method: str | None = None, mode:
         options["mode"] = mode
     if method is not None:
         query["method"] = method
-    return Experiment.from_query(query | {"options": json.dumps(options)})
+    named = getattr(chosen, "preset", None)
+    return Experiment.from_query((preset(named).query() if named else {}) | query | {"options": json.dumps(options)})
 
 
 def _read_option(text: str) -> tuple[str, Any]:
@@ -241,6 +247,17 @@ def methods_command(chosen: argparse.Namespace) -> int:
                 for key, m in METHODS.items()
             ],
         )
+    return 0
+
+
+def presets_command(chosen: argparse.Namespace) -> int:
+    """List the presets."""
+    found = available()
+    if chosen.json:
+        every = {name: asdict(own) | {"experiment": own.experiment().to_dict()} for name, own in found.items()}
+        print(json.dumps(every, indent=2))
+    else:
+        print_table(["preset", "title", "small twin"], [[name, own.title, own.twin] for name, own in found.items()])
     return 0
 
 
