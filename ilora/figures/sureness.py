@@ -6,12 +6,26 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ilora.figures.frame import BLUE, FAINT, GREEN, GREY, HEIGHT, ORANGE, PALETTE, SYMBOLS, VERMILION, frame, mark, rounds_axis
+from ilora.figures.frame import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    HEIGHT,
+    ORANGE,
+    PALETTE,
+    PURPLE,
+    SYMBOLS,
+    VERMILION,
+    frame,
+    mark,
+    rounds_axis,
+)
 from ilora.records import BINS, SCORE, Array
 from ilora.sureness import WHO, over_rounds
 
-COLOURS = {"server": BLUE, "clients/single": ORANGE, "clients": VERMILION, "members/single": ORANGE, "members": GREEN}
-LINES = {"server": "solid", "clients/single": "dot", "clients": "dash", "members/single": "dot", "members": "solid"}
+COLOURS = {"server": BLUE, "clients/single": ORANGE, "clients": VERMILION, "members/single": PURPLE, "members": GREEN}
+LINES = {"server": "solid", "clients/single": "dot", "clients": "dash", "members/single": "dashdot", "members": "solid"}
 
 
 def reliability(bins: Array, who: str) -> go.Figure:
