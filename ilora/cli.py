@@ -12,8 +12,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ilora import properties
 from ilora.experiment import DEVICES, ENGINES, OPTIMIZERS, PRECISIONS, RANK_PROFILES, SKEWS, Experiment
-from ilora.methods import METHODS, PROVENANCE
+from ilora.methods import METHODS, PROVENANCE, Method
 from ilora.presets import available, preset
 from ilora.tasks import TASKS
 
@@ -233,7 +234,8 @@ def methods_command(chosen: argparse.Namespace) -> int:
         print(
             json.dumps(
                 {
-                    key: asdict(method) | {"provenance": PROVENANCE[method.provenance_of()], "personalised": method.personalised}
+                    key: asdict(method)
+                    | {"provenance": PROVENANCE[method.provenance_of()], "personalised": method.personalised, **stated(method)}
                     for key, method in METHODS.items()
                 },
                 indent=2,
@@ -241,9 +243,17 @@ def methods_command(chosen: argparse.Namespace) -> int:
         )
     else:
         print_table(
-            ["method", "title", "paper", "year", "provenance", "modes"],
+            ["method", "title", "paper", "year", "exact", "mixed ranks", "merges", "download", "provenance", "modes"],
             [
-                [key, m.title, m.paper, m.year or "", PROVENANCE[m.provenance_of()], ", ".join(m.modes)]
+                [
+                    key,
+                    m.title,
+                    m.paper,
+                    m.year or "",
+                    *stated(m).values(),
+                    PROVENANCE[m.provenance_of()],
+                    ", ".join(m.modes),
+                ]
                 for key, m in METHODS.items()
             ],
         )
@@ -259,6 +269,16 @@ def presets_command(chosen: argparse.Namespace) -> int:
     else:
         print_table(["preset", "title", "small twin"], [[name, own.title, own.twin] for name, own in found.items()])
     return 0
+
+
+def stated(method: Method) -> dict[str, Any]:
+    """What follows from a method's ingredients."""
+    return {
+        "exact": properties.exact(method),
+        "mixed_ranks": properties.mixed_ranks(method),
+        "merges": properties.merges(method),
+        "download": properties.download(method),
+    }
 
 
 def runs_command(chosen: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from ilora import properties
 from ilora.dashboard.blocks import provenance_badge, show_formula, show_sources
 from ilora.dashboard.navigation import title
 from ilora.ingredients import INGREDIENTS, STAGES
@@ -53,7 +54,12 @@ def table(methods: dict[str, Method]) -> pd.DataFrame:
             "Year": method.year or None,
             "Formulas": PROVENANCE[method.provenance_of()],
             **{stage.capitalize(): INGREDIENTS[stage][key].title for stage, key in method.ingredients.items()},
+            "Exact?": properties.exact(method),
+            "Mixed ranks": properties.mixed_ranks(method),
+            "Merged into the base": properties.merges(method),
+            "Download, floats": properties.download(method),
             "Model": "one for each client" if method.personalised else "one for all",
+            "Learns from": "rewards" if method.alignment else "labels",
             "Cost of a round": method.cost,
         }
         for method in methods.values()
@@ -79,6 +85,11 @@ if not found:
     st.info("No method fits these words.")
 elif view == "Table":
     st.dataframe(table(found), hide_index=True, height="content")
+    st.caption(
+        "Click a heading to sort. Exact: whether the server holds the mean, by samples, of what the clients learned. Download is"
+        " for each layer and client, without the head; rho is the sum of the round's ranks, R the largest, p what a threshold"
+        " keeps."
+    )
 else:
     for name, method in found.items():
         card(name, method)

@@ -84,8 +84,6 @@ class Grpo:
 
     def begin(self, turn: Turn) -> Parameters:
         """What the loss needs of each client: its uniform draws, alpha, and the reference's logits where KL counts."""
-        if turn.engine.data.labels.is_floating_point():
-            raise ValueError("objective is 'grpo', whose answers are classes; allowed are tasks with classes.")
         self.measure(turn)
         if turn.index == 1:
             server, _ = turn.before

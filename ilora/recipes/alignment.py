@@ -39,6 +39,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                 "coefficient": Option(0.3, "the coefficient where it is fixed", least=0.0, greatest=1000.0),
                 "kl": Option(0.0, "price of leaving the first policy, beta", least=0.0, greatest=100.0),
             },
+            needs_classes=True,
         ),
     },
     "sharing": {
@@ -57,6 +58,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                 "public": Option(0.2, "share of its samples that a client gives away as prompts", least=0.01, greatest=0.9),
             },
             whole=True,
+            needs_classes=True,
         ),
     },
 }

@@ -31,7 +31,9 @@ def test_the_same_methods_stand_in_one_table_that_the_search_narrows(open_app):
     app = open_app("methods")
     app.segmented_control(key="methods.view").set_value("Table").run()
     assert list(app.dataframe[0].value["Method"]) == [method.title for method in METHODS.values()]
-    assert {"Authors", "Year", "Formulas", "Aggregate", "Cost of a round"} <= set(app.dataframe[0].value)
+    assert {"Authors", "Year", "Formulas", "Aggregate", "Exact?", "Mixed ranks", "Download, floats", "Cost of a round"} <= set(
+        app.dataframe[0].value
+    )
     app.text_input(key="methods.find").set_value("flexlora").run()
     assert list(app.dataframe[0].value["Method"]) == ["FlexLoRA", "HLoRA"]
 
