@@ -24,6 +24,8 @@ DOWN = {  # by sharing, in floats a layer and client
     "alternate-top": "R d_out or R d_in",
     "personal-slots": "r_shared (d_in + d_out)",
     "rewards": "0",
+    "members": "N r_k (d_in + d_out)",
+    "branches": "(r_k - q) (d_in + d_out) + features",
 }
 MERGED_DOWN = {
     "stack": "rho (d_in + d_out)",

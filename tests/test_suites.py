@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from ilora.experiment import Experiment
+from ilora.methods import METHODS
 from ilora.store import Store
 from ilora.suites import CONTROLS, Row, interval, report, rows_of, run_seeds, sentences, write_results
 
@@ -91,6 +92,11 @@ def test_a_suite_goes_on_with_what_an_interrupted_call_left(tmp_path, monkeypatc
     assert [run.id for run in again["FedIT"]][:2] == [run.id for run in first["FedIT"]]
     assert [run.id for run in again["twice"]] == [run.id for run in again["FedIT"]]
     assert len(store.runs()) == 3
+
+
+def test_every_row_of_the_suite_is_an_experiment():
+    for row in rows_of(list(METHODS)):
+        Experiment(method=row.method, options=row.options, **row.changes)
 
 
 @pytest.mark.slow
