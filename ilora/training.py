@@ -274,9 +274,12 @@ class VectorisedEngine:
             own, own_base = slice_clients(parameters, group), base[group]
             k = len(own_base.ranks)
             rows = max(1, EVALUATION_ROWS // k)
-            slices = (data.rows(slice(i, i + rows)) for i in range(0, len(data), rows))
+            order = data.alike(rows)
+            slices = (data.rows(index) for index in order)
             seen = ({name: t.expand(k, *t.shape) for name, t in part.items()} for part in slices)
-            result.append(join_outputs([self.model.forward(own, own_base, inputs) for inputs in seen], 1))
+            found = join_outputs([self.model.forward(own, own_base, inputs) for inputs in seen], 1)
+            back = torch.cat(order).argsort()
+            result.append(Output(found.logits[:, back], found.features[:, back]))
         return join_outputs(result, 0)
 
     def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ilora.tasks.catalogue import BackboneCard, TaskCard
 from ilora.tasks.image_cards import CIFAR_TASKS
+from ilora.tasks.text_cards import TEXT_TASKS
 
 if TYPE_CHECKING:
     from ilora.tasks.base import Task
@@ -35,10 +36,13 @@ TASKS: dict[str, TaskCard] = {
         styles=("plain", "blur", "contrast", "rotation", "inversion"),
     ),
     **CIFAR_TASKS,
+    **TEXT_TASKS,
 }
 _MODULES = {  # each has `load(name, backbone, folder) -> Task`, and `fetch(name, folder, watch)` where files are downloaded
     "digits": "ilora.tasks.digits",
     **dict.fromkeys(CIFAR_TASKS, "ilora.tasks.cifar"),
+    **dict.fromkeys(TEXT_TASKS, "ilora.tasks.glue"),
+    "toy-text": "ilora.tasks.toy_text",
 }
 
 

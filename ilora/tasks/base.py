@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
 from ilora.tasks.catalogue import TaskCard
@@ -47,6 +48,12 @@ class Data:
         moved = {name: tensor.to(device) for name, tensor in self.inputs.items()}
         return replace(self, inputs=moved, labels=self.labels.to(device))
 
+    def alike(self, rows: int) -> tuple[Tensor, ...]:
+        """All sample indices in parts of at most `rows`; of texts, which have an attention mask, the short ones first."""
+        mask = self.inputs.get("attention_mask")
+        order = torch.arange(len(self), device=self.labels.device) if mask is None else mask.sum(1).argsort(stable=True)
+        return order.split(rows)
+
     def rows(self, index: Tensor | slice, draws: Tensor | None = None) -> Inputs:
         """The model's arguments for the samples at `index` (any shape); `draws` (..., AUGMENT_DRAWS) augment them."""
         stored = {name: tensor[index] for name, tensor in self.inputs.items()}
@@ -73,3 +80,4 @@ class Task:
     load_backbone: Callable[[], Backbone]
     styles: Mapping[str, Style] = field(default_factory=dict)  # inputs in, inputs out, by the names that the card lists
     more_tests: Mapping[str, Data] = field(default_factory=dict)  # name -> further test data; scored as "<metric> <name>"
+    text_of: Callable[[Data, int], str] | None = None  # of a text task: what the model reads of one sample, as text
