@@ -44,7 +44,7 @@ export default function ({ data, parentElement }) {
   box.ilora = data;
   box.style.height = `${data.height}px`;
   box.dataset.name = data.name;
-  box.setAttribute("role", "img");
+  box.setAttribute("role", "figure");
   box.setAttribute("aria-label", data.alt);
   draw(box).catch(() => { box.textContent = data.alt; });
   if (!first) return;

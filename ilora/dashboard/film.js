@@ -12,7 +12,7 @@ export default function ({ data, parentElement }) {
   let at = still ? last : 0;
   let timer = 0;
   box.style.height = `${data.height}px`;
-  box.setAttribute("role", "img");
+  box.setAttribute("role", "figure");
 
   function show(index) {
     at = Math.max(0, Math.min(index, last));

@@ -33,6 +33,7 @@ MENU: dict[
     },
     "Look up": {
         "methods": ("Methods", "menu_book", "What each method does, where it comes from, and its code."),
+        "limits": ("Limits", "warning", "What this cannot show, and where in the code that sits."),
         "teach": ("Teach", "groups", "A room for a class, and links that hide controls."),
         "glossary": ("Glossary", "dictionary", "Every term on the screen, in one or two plain sentences."),
     },

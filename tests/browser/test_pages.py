@@ -27,6 +27,7 @@ TITLES = {
     "collapse": "How many directions does the update use?",
     "alignment": "Can a reward teach as well as a label?",
     "methods": "What does each method do?",
+    "limits": "What can I not conclude from this?",
     "glossary": "What does this word mean?",
 }
 CHART = ".ilora-chart.js-plotly-plot"
