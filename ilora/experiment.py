@@ -81,6 +81,7 @@ class Experiment:
     shards: int = 2
     noisy_clients: int = 0  # so many, drawn by the seed, hold random labels
     participation: float = 1.0
+    left_out: Sequence[int] = ()  # these clients, counted from 0, never take part
     rounds: int = 15
     local_steps: int = 10
     local_epochs: int | None = None  # instead of local_steps: passes of each client over its own samples
@@ -144,6 +145,10 @@ class Experiment:
 
     def _check_clients(self, card: TaskCard) -> None:
         self._check_ranks(card)
+        known = self.clients or 1
+        left_out = sorted({_whole("left_out", k, 0, known - 1) for k in _listed("left_out", self.left_out)})
+        _allow(len(left_out) < known, "left_out", left_out, f"all but one of the {known} clients at most")
+        self._set("left_out", tuple(left_out))
         _allow(
             self.noisy_clients <= (self.clients or 1), "noisy_clients", self.noisy_clients, f"at most {self.clients}, all clients"
         )
@@ -295,6 +300,8 @@ def _from_text(name: str, kind: Any, text: str) -> Any:
             return json.loads(text)
         except (ValueError, RecursionError):
             return text
+    if name == "left_out":
+        return [_as_number(part) for part in text.split(",") if part]
     if name == "targets":
         return [part.strip() for part in text.split(",")]
     if name == "ranks":

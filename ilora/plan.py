@@ -1,6 +1,6 @@
 """The draws of a round: who takes part, which samples make which batch, from where the head starts."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import ceil
 
 import numpy as np
@@ -11,10 +11,11 @@ from ilora.randomness import numpy_generator, torch_generator
 from ilora.tasks.base import AUGMENT_DRAWS
 
 
-def participants(clients: int, participation: float, seed: int, index: int) -> list[int]:
-    """The clients of a round, ascending: a fraction of all, at least one, drawn without replacement."""
-    count = max(1, int(participation * clients + 0.5))
-    return sorted(numpy_generator(seed, "participation", index).choice(clients, count, replace=False).tolist())
+def participants(clients: int, participation: float, seed: int, index: int, left_out: Collection[int] = ()) -> list[int]:
+    """The clients of a round, ascending: a fraction of all but those left out, at least one, drawn without replacement."""
+    there = [k for k in range(clients) if k not in left_out]
+    count = max(1, int(participation * len(there) + 0.5))
+    return sorted(numpy_generator(seed, "participation", index).choice(there, count, replace=False).tolist())
 
 
 def fresh_head(shapes: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ilora.ingredients import INGREDIENTS
-from ilora.records import Array
+from ilora.records import Array, RunFacts
 from ilora.scaling import Scaling
-from ilora.sentences import NOTHING
+from ilora.sentences import NOTHING, client_name
 
 if TYPE_CHECKING:
     from ilora.rules import Outcome
@@ -120,3 +120,34 @@ def handed_back(name: str, error: float, merges: bool, least: float) -> str:
     if merges:
         return f"Everyone merges the whole update into its base: {name.lower()} is {_percent(error)} away from the ideal update."
     return f"{name} is {_percent(error)} away from the ideal update; the closest client {_percent(least)}."
+
+
+def classes(facts: RunFacts, effective: Array) -> str:
+    """How many classes a client sees, on average and at worst."""
+    held = (np.asarray(facts.class_counts) > 0).sum(1)
+    poorest = int(np.argmin(effective))
+    return (
+        f"A client holds {held.mean():.1f} of {len(facts.classes)} classes on average, in effect {effective.mean():.1f}."
+        f" {client_name(poorest).capitalize()} sees fewest: {held[poorest]}, in effect {effective[poorest]:.1f}."
+    )
+
+
+def sizes(facts: RunFacts) -> str:
+    """How unequal the amounts are."""
+    most, least = int(max(facts.samples)), int(min(facts.samples))
+    if most - least <= 1:
+        return f"All {facts.clients} clients hold about the same: {most} samples."
+    heavy = int(np.argmax(facts.samples))
+    share = 100 * most / int(sum(facts.samples))
+    return f"Client {heavy + 1} holds {most} samples, {share:.0f} % of all; the poorest client {least}."
+
+
+def pictures(facts: RunFacts, rows: int) -> str:
+    """Whose pictures are drawn."""
+    seen = [
+        f"client {k + 1} only {facts.classes[int(np.argmax(facts.class_counts[k]))]}"
+        for k in range(rows)
+        if (np.asarray(facts.class_counts[k]) > 0).sum() == 1
+    ]
+    text = f"Training samples of {'all' if rows == facts.clients else f'the first {rows}'} clients, sorted by class."
+    return text + (f" One class only: {_listed(seen[:3])}." if seen else "")

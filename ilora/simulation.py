@@ -215,7 +215,8 @@ class Simulation:
 
     def open_turn(self, index: int) -> Turn:
         """Draw the clients of round `index` and broadcast to them."""
-        ids = participants(len(self.ranks), self.experiment.participation, self.experiment.seed, index)
+        e = self.experiment
+        ids = participants(len(self.ranks), e.participation, e.seed, index, e.left_out)
         start, base = self.broadcast(ids, index)
         samples = [torch.from_numpy(self.shares[k]).to(self.device) for k in ids]
         budgets = tuple(self.ranks[k] for k in ids)

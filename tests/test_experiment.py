@@ -212,3 +212,12 @@ def test_an_experiment_does_not_change_when_the_given_values_do():
 def test_an_ingredient_that_wants_equal_steps_refuses_epochs():
     with pytest.raises(ValueError, match=r"local_epochs .* allowed is None"):
         make(method="co-pfl", local_epochs=1)
+
+
+def test_clients_can_be_left_out_but_not_all():
+    experiment = Experiment(ranks=[2, 4, 8], left_out=[2, 0, 2])
+    assert experiment.left_out == (0, 2)
+    assert Experiment.from_query(experiment.to_query()) == experiment
+    for wrong in ([3], [-1], [0, 1, 2], ["one"], 1):
+        with pytest.raises(ValueError, match="left_out is"):
+            Experiment(ranks=[2, 4, 8], left_out=wrong)  # type: ignore[arg-type]

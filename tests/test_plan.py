@@ -67,3 +67,11 @@ def test_an_epoch_is_as_many_steps_as_a_client_needs_to_see_all_its_samples():
     assert steps_of(17, 16, 10, None) == 10
     share = np.arange(17)
     assert set(batch_plan(share, 2, 16, np.random.default_rng(0)).ravel()) == set(share)
+
+
+def test_clients_that_are_left_out_never_take_part_and_change_nothing_for_nobody():
+    for t in range(50):
+        assert not {1, 3} & set(participants(6, 0.5, 0, t, (1, 3)))
+        assert participants(6, 0.5, 0, t, ()) == participants(6, 0.5, 0, t)
+    assert participants(3, 1.0, 0, 1, (0,)) == [1, 2]
+    assert len(participants(6, 0.01, 0, 1, (1, 2))) == 1

@@ -13,7 +13,7 @@ EFFECTIVE_RANK = r"r_{\mathrm{eff}}=\exp\Big(-\sum_i\hat\sigma_i\log\hat\sigma_i
 CHARTS: dict[str, Chart] = {
     "accuracy": Chart(
         "Test accuracy",
-        lambda view: figures.over_rounds([view.trace], main_score(view.history.columns), view.at, rounds=view.run.rounds),
+        lambda view: figures.over_rounds(view.traces, main_score(view.history.columns), view.at, rounds=view.run.rounds),
         lambda view: sentences.accuracy(view.history, view.at, len(TASKS[view.run.experiment.task].classes)),
         "After each round the server's model is tested on samples that no client has. Higher is better."
         " The grey line marks the round that you look at.",
@@ -58,7 +58,7 @@ CHARTS: dict[str, Chart] = {
     ),
     "alignment-over-rounds": Chart(
         "Alignment over the rounds",
-        lambda view: figures.over_rounds([view.trace], "alignment", view.at, rounds=view.run.rounds),
+        lambda view: figures.over_rounds(view.traces, "alignment", view.at, rounds=view.run.rounds),
         lambda view: sentences.over_rounds("alignment", view.history, view.at),
         "Mean overlap over all pairs of clients, both sides and all layers. The dotted line is chance.",
         r"\frac1{|P|}\sum_{(i,j)\in P}\varphi(X_i,X_j)",
@@ -83,7 +83,7 @@ CHARTS: dict[str, Chart] = {
     ),
     "drift-over-rounds": Chart(
         "Drift over the rounds",
-        lambda view: figures.over_rounds([view.trace], "drift", view.at, rounds=view.run.rounds),
+        lambda view: figures.over_rounds(view.traces, "drift", view.at, rounds=view.run.rounds),
         lambda view: sentences.over_rounds("drift", view.history, view.at),
         "The weighted mean of the squared distances from the mean movement, over all layers. 0: all clients move alike.",
         r"D=\frac{\sum_kp_k\lVert D_k-\bar D\rVert_F^2}{\lVert\bar D\rVert_F^2}",
@@ -91,7 +91,7 @@ CHARTS: dict[str, Chart] = {
     ),
     "cosine": Chart(
         "Cosine between clients",
-        lambda view: figures.over_rounds([view.trace], "cosine", view.at, rounds=view.run.rounds),
+        lambda view: figures.over_rounds(view.traces, "cosine", view.at, rounds=view.run.rounds),
         lambda view: sentences.over_rounds("cosine", view.history, view.at),
         "1: all clients move the same way. 0: at right angles. Below 0: against each other.",
         r"\cos(D_i,D_j)=\frac{\langle D_i,D_j\rangle}{\lVert D_i\rVert\,\lVert D_j\rVert}",
@@ -108,7 +108,7 @@ CHARTS: dict[str, Chart] = {
     ),
     "effective-rank": Chart(
         "Effective rank over the rounds",
-        lambda view: figures.over_rounds([view.trace], "effective_rank", view.at, rounds=view.run.rounds),
+        lambda view: figures.over_rounds(view.traces, "effective_rank", view.at, rounds=view.run.rounds),
         lambda view: sentences.over_rounds("effective_rank", view.history, view.at),
         "How many directions the server's update uses, mean over the layers. A fall towards the smallest rank is rank collapse.",
         EFFECTIVE_RANK,
@@ -151,12 +151,10 @@ CHARTS: dict[str, Chart] = {
         ("ilora.traffic:count",),
     ),
 } | DEPTH
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "Overview": ("accuracy", "loss", "error", "drift", "alignment", "holdings"),
-    "Aggregation": ("error", "error-by-layer", "spectrum", "effective-rank"),
-    "Subspaces": ("alignment", "angles", "alignment-over-rounds"),
-    "Drift": ("drift", "drift-over-rounds", "cosine"),
-    "Clients": ("holdings", "clients-accuracy", "participation"),
+SECTIONS: dict[str, tuple[str, ...]] = {  # of the playground; the other pages go deeper
+    "Overview": ("accuracy", "loss", "error", "drift-over-rounds", "alignment-over-rounds", "effective-rank"),
+    "Clients": ("holdings", "clients-accuracy", "participation", "drift"),
+    "Server": ("error-by-layer", "spectrum"),
     "Cost": ("traffic", "accuracy"),
 }
 BY_LAYER = {"alignment", "angles", "drift", "spectrum"}  # charts that the layer slider moves

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from ilora.dashboard import lab, link
 from ilora.dashboard.glossary import explain
 from ilora.dashboard.switchboard import fill_switchboard, mode_control, switchboard
-from ilora.experiment import DEVICES, ENGINES, MOST_CLIENTS, OPTIMIZERS, PRECISIONS, SKEWS, Experiment
+from ilora.experiment import DEVICES, ENGINES, MOST_CLIENTS, OPTIMIZERS, PRECISIONS, SKEWS, Experiment, profile_ranks
 from ilora.methods import METHODS
 from ilora.pace import duration, expected_seconds
 from ilora.tasks import TASKS, is_at_hand
@@ -106,6 +106,8 @@ def experiment_form(*, with_method: bool = True) -> Experiment | None:
     form = Form()
     _task_and_method(form, with_method)
     _clients(form)
+    with form.field("left_out"):
+        _left_out(form)
     _data(form)
     below_rounds = _length(form)
     _advanced(form)
@@ -154,6 +156,7 @@ def fill(experiment: Experiment) -> None:
     listed = not isinstance(experiment.ranks, str)
     state[_key("profile")] = OWN_RANKS if listed else experiment.ranks
     state[_key("ranks")] = ", ".join(map(str, experiment.client_ranks))
+    state[_key("left_out")] = list(experiment.left_out)
     state[_key("targets")] = list(experiment.targets)
     state[_key("scaling")] = "" if experiment.scaling is None else str(experiment.scaling)
     fill_switchboard(experiment.method, experiment.options)
@@ -233,6 +236,26 @@ def _clients(form: Form) -> None:
     with form.field("clients"):
         most = min(MOST_CLIENTS, TASKS[form.values["task"]].train_samples)
         _number(form, "clients", "Clients", 1, most, help=explain("client"))
+
+
+def _left_out(form: Form) -> None:
+    """Clients that never take part; those that no longer exist are forgotten."""
+    named = form.values["ranks"]
+    count = int(form.values.get("clients") or 1) if isinstance(named, str) else len(named)
+    ranks = profile_ranks(named, count) if isinstance(named, str) else named
+    state = st.session_state
+    state[_key("left_out")] = [k for k in state.get(_key("left_out"), ()) if k < count]
+    form.values["left_out"] = st.multiselect(
+        "Leave out",
+        range(count),
+        key=_key("left_out"),
+        format_func=lambda k: f"client {k + 1} (rank {ranks[k]})",
+        placeholder="nobody",
+        help=explain("left out"),
+        on_change=_forget,
+        args=("left_out",),
+        **SAVED,
+    )
 
 
 def _data(form: Form) -> None:

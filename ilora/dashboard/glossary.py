@@ -30,6 +30,7 @@ GLOSSARY = {
     "alpha": "Dirichlet α. Small: each client sees few classes. Large: everyone sees about the same.",
     "shards": "The samples are sorted by class and cut into pieces; each client holds this many pieces.",
     "noisy clients": "So many clients hold samples with random labels. Which ones, the seed draws.",
+    "left out": "These clients never take part; their samples go unused. All else stays as it is.",
     "participation": "The share of clients that take part in a round, drawn anew each round.",
     "round": "Broadcast, local training, upload, aggregation: once each.",
     "local steps": "How many optimizer steps each client takes before it sends its adapter.",

@@ -1,4 +1,4 @@
-"""The lens: which section, round, layer and side of a run the charts show."""
+"""The lens: which section, round and layer of a run the charts show."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,6 @@ class Lens(NamedTuple):
     section: str
     round: int
     layer: str
-    side: str
 
 
 def look(run: Run, layers: Sequence[str]) -> Lens:
@@ -27,13 +26,11 @@ def look(run: Run, layers: Sequence[str]) -> Lens:
     left, right = st.columns(2)
     with left:
         at = _round_slider(run)
-    layer, side = next(iter(layers), ""), "columns"
+    layer = next(iter(layers), "")
     with right:
         if len(layers) > 1 and BY_LAYER & set(SECTIONS[section]):
             layer = _layer_slider(layers)
-    if section == "Subspaces":
-        side = _one_of("Subspaces of", "side", SIDES)
-    return Lens(section, at, layer, side)
+    return Lens(section, at, layer)
 
 
 def _one_of(label: str, key: str, titles: dict[str, str], *, hidden: bool = False) -> str:
@@ -64,7 +61,15 @@ def _round_slider(run: Run) -> int:
     def moved() -> None:
         st.session_state[follow] = st.session_state[key] >= run.done
 
-    at = st.slider("Round", 1, run.rounds, key=key, on_change=moved, help="Travel in time: every chart shows this round.")
+    at = st.slider(
+        "Round",
+        1,
+        run.rounds,
+        key=key,
+        on_change=moved,
+        persist_state="session",
+        help="Travel in time: every chart shows this round.",
+    )
     return min(int(at), run.done)
 
 

@@ -98,5 +98,8 @@ def _classroom() -> dict[str, str]:
 def note(**more: str) -> None:
     """Add to the address what the page has just made, such as the id of a new run."""
     for name, text in more.items():
-        st.query_params[name] = text
+        if text:
+            st.query_params[name] = text
+        else:
+            st.query_params.pop(name, None)
     st.session_state[_WRITTEN] = st.query_params.to_dict()

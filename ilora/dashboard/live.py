@@ -14,7 +14,15 @@ from ilora.pace import duration
 from ilora.store import STATUSES, Run, StoreError
 
 POLL_SECONDS = 1.0
-RUN, FAILED = "playground.run", "playground.refused"
+RUN, FAILED, GHOST = "playground.run", "playground.refused", "playground.ghost"
+DEEPER = {  # pages that show the same run and round in depth
+    "round": "One round, step by step",
+    "aggregation": "Aggregation",
+    "subspaces": "Subspaces",
+    "drift": "Drift",
+    "collapse": "Rank collapse",
+    "data": "Data",
+}
 
 
 def live_view(experiment: Experiment | None) -> None:
@@ -32,6 +40,13 @@ def current_run() -> str:
         if (run := lab.find(asked)) and lab.known(run) and not link.describes_experiment():
             fill(run.experiment)
     return str(st.session_state.setdefault(RUN, ""))
+
+
+def pinned() -> str:
+    """The id of the run that is pinned behind the current one; the address keeps it."""
+    if asked := link.asked("ghost"):
+        st.session_state.setdefault(GHOST, asked)
+    return str(st.session_state.get(GHOST, ""))
 
 
 def _run() -> Run | None:
@@ -118,6 +133,43 @@ def _buttons(experiment: Experiment | None, run: Run | None) -> None:
             args=("stop", run),
             help="End the run here. What is finished stays.",
         )
+        _pin_button(run)
+
+
+def _ghost(run: Run) -> Run | None:
+    """The pinned run, if it is another one of the same task."""
+    ghost = lab.find(pinned())
+    same = ghost and ghost.id != run.id and lab.known(ghost) and ghost.experiment.task == run.experiment.task
+    return ghost if same else None
+
+
+def _pin_button(run: Run | None) -> None:
+    """Keep the run as a pale line behind the next one, or take it away again."""
+    ghost = lab.find(pinned())
+    keep = run is not None and (ghost is None or ghost.id != run.id)
+    st.button(
+        "Pin" if keep or ghost is None else "Unpin",
+        icon=":material/keep:" if keep or ghost is None else ":material/keep_off:",
+        key="pin",
+        disabled=run is None or not run.done,
+        on_click=_pin,
+        args=(run.id if run and keep else "",),
+        help="Keep this run as a pale line behind the next one." if keep or ghost is None else "Take the pale line away.",
+    )
+
+
+def _pin(run_id: str) -> None:
+    st.session_state[GHOST] = run_id
+    link.note(ghost=run_id)
+
+
+def _links(run: Run, at: int, layer: str) -> None:
+    """The same run and round on the pages that go deeper."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="deeper"):
+        st.markdown("Look inside:", width="content")
+        query = {"run": run.id, "round": str(at), "layer": layer}
+        for page, name in DEEPER.items():
+            st.page_link(f"pages/{page}.py", label=name, query_params=query)
 
 
 def _start(experiment: Experiment, wanted: str) -> None:
@@ -215,7 +267,8 @@ def _rounds(run: Run) -> None:
                 with menu:
                     run_export(run, "live")
         headline(history, record)
-    view = View(run, history, record, facts, lens.layer, lens.side)
+    view = View(run, history, record, facts, lens.layer, ghost=_ghost(run))
+    _links(run, record.index, lens.layer)
     names = SECTIONS[lens.section]
     for pair in (names[i : i + 2] for i in range(0, len(names), 2)):
         for column, name in zip(st.columns(len(pair)), pair, strict=True):

@@ -25,11 +25,12 @@ MENU: dict[
     "Look inside": {
         "round": ("One round", "footprint", "What happens in one round, step by step, on real tensors."),
         "aggregation": ("Aggregation", "merge", "Why can't we just average A and B?"),
-        "alignment": ("Alignment", "thumbs_up_down", "Can a reward teach as well as a label?"),
-        "uncertainty": ("Uncertainty", "psychology_alt", "How sure is the model, and should it be?"),
         "subspaces": ("Subspaces", "rotate_90_degrees_ccw", "Do the clients pull in the same directions?"),
         "drift": ("Drift", "call_split", "Where do the clients run off to?"),
         "collapse": ("Rank collapse", "compress", "How many directions does the server's update use?"),
+        "data": ("Data", "pie_chart", "Who holds what? Move α and see, without training."),
+        "uncertainty": ("Uncertainty", "psychology_alt", "How sure is the model, and should it be?"),
+        "alignment": ("Alignment", "thumbs_up_down", "Can a reward teach as well as a label?"),
     },
     "Look up": {
         "methods": ("Methods", "menu_book", "What each method does, where it comes from, and its code."),

@@ -22,6 +22,7 @@ class View:
     facts: RunFacts
     layer: str
     side: str = "columns"
+    ghost: Run | None = None  # another run, drawn pale behind this one
 
     @property
     def at(self) -> int:
@@ -37,6 +38,12 @@ class View:
     def trace(self) -> Trace:
         """The run as a line over its rounds."""
         return Trace(self.run.name, self.run.experiment.method, self.history)
+
+    @property
+    def traces(self) -> list[Trace]:
+        """The run, and the ghost behind it in grey."""
+        ghost = self.ghost
+        return [self.trace] + ([Trace(f"pinned: {ghost.name}", "", lab.history(ghost))] if ghost and ghost.done else [])
 
 
 @dataclass(frozen=True)

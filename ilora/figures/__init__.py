@@ -12,6 +12,7 @@ from ilora.figures.frame import method_style, rank_colours
 from ilora.figures.layers import alignment, angles, drift, error_by_layer, spectrum
 from ilora.figures.rounds import Trace, error_split, losses, over_rounds, traffic
 from ilora.figures.rules import rule_errors, rule_label, truncation
+from ilora.figures.samples import classes_seen, picture_sheet, sizes
 from ilora.figures.space import angle_spectrum, corrections, paths, planes, turned
 from ilora.figures.sureness import branch, council, probe, reliability, sureness_over_rounds
 
@@ -24,6 +25,7 @@ __all__ = [
     "as_html",
     "as_table",
     "branch",
+    "classes_seen",
     "clients_accuracy",
     "corrections",
     "council",
@@ -42,12 +44,14 @@ __all__ = [
     "over_rounds",
     "participation",
     "paths",
+    "picture_sheet",
     "planes",
     "probe",
     "rank_colours",
     "reliability",
     "rule_errors",
     "rule_label",
+    "sizes",
     "spectra_over_rounds",
     "spectrum",
     "sureness_over_rounds",

@@ -24,6 +24,7 @@ TITLES = {
     "aggregation": "Why can't we just average A and B?",
     "subspaces": "Do the clients pull in the same directions?",
     "drift": "Where do the clients run off to?",
+    "data": "Who holds what?",
     "collapse": "How many directions does the update use?",
     "alignment": "Can a reward teach as well as a label?",
     "methods": "What does each method do?",

@@ -3,9 +3,14 @@
 import pytest
 
 from ilora import tasks
+from ilora.dashboard import asking, lab
+from ilora.dashboard.charts import CHARTS
+from ilora.dashboard.view import View
 from ilora.experiment import Experiment
+from ilora.figures.frame import GREY
 from ilora.methods import METHODS
 from ilora.pace import duration
+from ilora.scenarios import SCENARIOS
 from tests.factory import store_run
 
 DEFAULT = Experiment()
@@ -238,7 +243,7 @@ def test_the_slider_follows_the_newest_round_until_it_is_moved(open_app, store):
     assert app.slider(key=f"round.{run_id}").value == 4
 
 
-@pytest.mark.parametrize("section", ["Aggregation", "Subspaces", "Drift", "Clients", "Cost"])
+@pytest.mark.parametrize("section", ["Clients", "Server", "Cost"])
 def test_every_section_draws(open_app, store, section):
     app = open_app(run=store_run(store, done=2))
     app.session_state["section"] = section
@@ -338,3 +343,79 @@ def test_a_download_is_followed_on_the_page(open_app, store):
 
 def said_in_progress(app):
     return " ".join(bar.proto.text for bar in app.get("progress"))
+
+
+def test_a_scenario_sets_every_control_and_says_what_to_watch(open_app, store):
+    app = open_app()
+    app.selectbox(key="scenario").set_value("few").run()
+    assert "**Watch this.**" in app.info[0].value
+    app.button(key="run").click().run()
+    assert newest(store).experiment == SCENARIOS["few"].experiment
+    assert newest(store).experiment.participation == 0.25
+
+
+def test_a_client_can_be_left_out(open_app, store):
+    app = open_app(clients="4")
+    app.multiselect(key="setting.left_out").set_value([2]).run()
+    app.button(key="run").click().run()
+    assert newest(store).experiment.left_out == (2,)
+    assert address(app)["left_out"] == "2"
+    setting(app, "number_input", "clients").set_value(2).run()
+    assert app.multiselect(key="setting.left_out").value == []
+
+
+def test_a_pinned_run_stays_behind_the_next_one(open_app, store):
+    first, second = store_run(store, done=3), store_run(store, Experiment(method="fedit", rounds=3), done=3)
+    app = open_app(run=first)
+    app.button(key="pin").click().run()
+    assert address(app)["ghost"] == first
+    app.query_params.update({"run": second})
+    app.run()
+    assert app.button(key="pin").label == "Pin"
+    assert view_of(app).ghost.id == first
+    again = open_app(run=second, ghost=first)
+    assert view_of(again).ghost.id == first
+    app.query_params.update({"run": first})
+    app.run()
+    app.button(key="pin").click().run()
+    assert "ghost" not in app.query_params
+
+
+def view_of(app):
+    """What the charts of the page look at."""
+    run, ghost = (lab.find(app.session_state[key]) for key in ("playground.run", "playground.ghost"))
+    assert run is not None
+    record, facts = lab.load_round(run, run.done), lab.facts(run)
+    assert record is not None
+    assert facts is not None
+    return View(run, lab.history(run), record, facts, next(iter(record.layers)), ghost=ghost)
+
+
+def test_the_ghost_is_a_grey_line_beside_the_runs_own(open_app, store):
+    first, second = store_run(store, done=3), store_run(store, Experiment(method="fedit", rounds=3), done=3)
+    app = open_app(run=second, ghost=first)
+    figure = CHARTS["accuracy"].figure(view_of(app))
+    assert [trace.name.startswith("pinned: ") for trace in figure.data] == [False, True]
+    assert figure.data[1].line.color == GREY
+
+
+def test_a_click_on_a_setting_sweeps_it(open_app, store):
+    app = open_app(clients="3", local_steps="1")
+    app.pills(key="sweep.setting").set_value("alpha").run()
+    app.multiselect(key="sweep.values").set_value([0.1, 10.0]).run()
+    app.button(key="sweep.run").click().run()
+    assert not app.exception
+    runs = store.runs()
+    assert {run.name: run.experiment.alpha for run in runs} == {"Dirichlet α: 0.1": 0.1, "Dirichlet α: 10.0": 10.0}
+    assert len({run.group for run in runs}) == 1
+    assert runs[0].experiment.replace(alpha=1) == runs[1].experiment.replace(alpha=1)
+
+
+@pytest.mark.parametrize("setting", asking.SWEEPS)
+@pytest.mark.parametrize("experiment", [DEFAULT, Experiment(ranks=(2, 4)), SCENARIOS["paper"].experiment])
+def test_every_value_that_a_sweep_offers_is_allowed(setting, experiment):
+    values = asking.values_of(setting, experiment)
+    made = asking.variants(experiment, setting, values)
+    assert len(made) == len(values)
+    if setting not in ("clients", "ranks") or isinstance(experiment.ranks, str):
+        assert len(values) >= 2

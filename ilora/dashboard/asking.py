@@ -1,0 +1,118 @@
+"""Two ways to ask the playground a question: a scenario with what to watch, and a sweep over one setting."""
+
+import secrets
+from typing import Any
+
+import streamlit as st
+
+from ilora import jobs
+from ilora.dashboard import comparing, lab
+from ilora.dashboard.form import PROFILES, SKEW_NAMES, fill
+from ilora.experiment import Experiment
+from ilora.scenarios import SCENARIOS
+from ilora.store import StoreError
+
+SCENARIO, SETTING = "scenario", "sweep.setting"
+MOST = 6  # runs of one sweep
+SWEEPS: dict[str, tuple[str, tuple[Any, ...]]] = {  # setting -> its name on the screen, and values worth trying
+    "alpha": ("Dirichlet α", (0.03, 0.1, 0.3, 1.0, 10.0)),
+    "ranks": ("Ranks", ("uniform", "spread", "paper", "heavy-tail", "one-giant")),
+    "clients": ("Clients", (2, 4, 8, 16, 32)),
+    "participation": ("Participation", (0.25, 0.5, 0.75, 1.0)),
+    "local_steps": ("Local steps", (1, 5, 10, 20, 40)),
+    "lr": ("Learning rate", (0.0005, 0.001, 0.002, 0.005, 0.01)),
+    "batch_size": ("Batch size", (4, 16, 64)),
+    "skew": ("Who holds what", ("iid", "label", "shards", "quantity")),
+    "noisy_clients": ("Noisy clients", (0, 1, 2, 4)),
+    "seed": ("Seed", (0, 1, 2, 3, 4)),
+}
+
+
+def scenario_picker() -> None:
+    """Presets, each with what to watch; choosing one sets every control."""
+    chosen = st.selectbox(
+        "Scenario",
+        list(SCENARIOS),
+        index=None,
+        key=SCENARIO,
+        format_func=lambda name: SCENARIOS[name].title,
+        placeholder="Start from a scenario, or set everything yourself",
+        on_change=_take,
+        persist_state="session",
+    )
+    if chosen:
+        st.info(f"**Watch this.** {SCENARIOS[chosen].watch}", icon=":material/visibility:")
+
+
+def _take() -> None:
+    if chosen := st.session_state.get(SCENARIO):
+        fill(SCENARIOS[chosen].experiment)
+
+
+def sweep(experiment: Experiment | None) -> None:
+    """A popover in which a click on a setting's name starts one run for each of some of its values."""
+    with st.popover("Sweep", icon=":material/linear_scale:", disabled=experiment is None, key="sweep"):
+        st.markdown("Click a setting. One run starts for each value, all else as it is, and they are compared.")
+        names = list(SWEEPS)
+        setting = st.pills("Setting", names, key=SETTING, format_func=lambda name: SWEEPS[name][0], label_visibility="collapsed")
+        if not setting or experiment is None:
+            return
+        offered = values_of(setting, experiment)
+        if st.session_state.get("sweep.for") != (setting, offered):
+            st.session_state["sweep.for"], st.session_state["sweep.values"] = (setting, offered), offered[:MOST]
+        values = st.multiselect(
+            f"Values of {SWEEPS[setting][0]}",
+            offered,
+            key="sweep.values",
+            format_func=lambda value: show(setting, value),
+            max_selections=MOST,
+        )
+        if st.button("Run the sweep", key="sweep.run", type="primary", disabled=len(values) < 2, icon=":material/play_arrow:"):
+            _start(experiment, setting, values)
+
+
+def values_of(setting: str, experiment: Experiment) -> list[Any]:
+    """The values worth trying, and the experiment's own; only those with which it remains valid."""
+    own, tried = getattr(experiment, setting), SWEEPS[setting][1]
+    everything = [*tried, own] if own not in tried and not isinstance(own, tuple) else list(tried)
+    ordered = everything if isinstance(everything[0], str) else sorted(everything)
+    return [value for value in ordered if _valid(experiment, setting, value)]
+
+
+def show(setting: str, value: Any) -> str:
+    """A value as the screen calls it."""
+    return {"ranks": PROFILES, "skew": SKEW_NAMES}.get(setting, {}).get(value, str(value))
+
+
+def variants(experiment: Experiment, setting: str, values: list[Any]) -> dict[str, Experiment]:
+    """The experiment once for each value, by the name that its run gets."""
+    return {f"{SWEEPS[setting][0]}: {show(setting, value)}": changed(experiment, setting, value) for value in values}
+
+
+def changed(experiment: Experiment, setting: str, value: Any) -> Experiment:
+    """The experiment with another value; with a rank profile the number of clients stays."""
+    if setting == "clients" and not isinstance(experiment.ranks, str):
+        raise ValueError("clients: with a list of ranks it is the list that says how many.")
+    keep = {"clients": experiment.clients} if setting == "ranks" else {}
+    return experiment.replace(**{setting: value}, **keep)
+
+
+def _valid(experiment: Experiment, setting: str, value: Any) -> bool:
+    try:
+        changed(experiment, setting, value)
+    except ValueError:
+        return False
+    return True
+
+
+def _start(experiment: Experiment, setting: str, values: list[Any]) -> None:
+    """Put the runs into the queue and go to where they are compared."""
+    group = f"sweep-{secrets.token_hex(3)}"
+    try:
+        made = variants(experiment, setting, values)
+        ids = [jobs.submit(lab.store(), each, name, group=group) for name, each in made.items()]
+    except (StoreError, ValueError) as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    st.session_state[comparing.RUNS] = ids
+    st.switch_page("pages/compare.py", query_params={"runs": ",".join(ids)})
