@@ -143,7 +143,10 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
                     "c_k is the mean gradient of the client's samples ('scaffold'), or the sum of its batch gradients over its"
                     " number of samples, about a batch size smaller ('official')",
                     ("scaffold", "official"),
-                )
+                ),
+                "control_samples": Option(
+                    0, "how many of its samples a client takes for c_k, drawn each round; 0: all of them, as ILoRA does", least=0
+                ),
             },
         ),
     },

@@ -12,6 +12,7 @@ from ilora import products
 from ilora.adapters import Factors, Stack, slot_mask
 from ilora.losses import sample_losses
 from ilora.plan import gradient_weights
+from ilora.randomness import torch_generator
 from ilora.scaling import Scaling
 from ilora.stacked import Base, Output, Parameters, layer_stack
 from ilora.training import Trained
@@ -146,14 +147,23 @@ class Turn:
                 masks[name] = slots_of(A if D is None else D, layer).to(tensor)
         return masks
 
-    def gradient(self, scale: str = "scaffold") -> Parameters:
-        """Each client's gradient over all its samples at the model it received.
+    def gradient(self, scale: str = "scaffold", most: int = 0) -> Parameters:
+        """Each client's gradient at the model it received, over its n_k samples or, drawn anew each round, `most` of them.
 
         "scaffold": their mean; "official": the sum of its batch means over n_k, about a batch size smaller.
         """
-        self.forwards += sum(map(len, self.samples))
-        weights = [gradient_weights(len(own), self.setting.batch_size, scale).to(own.device) for own in self.samples]
-        return self.engine.gradient(self.start, self.base, self.samples, weights)
+        samples = self.some_samples(most) if most else self.samples
+        self.forwards += sum(map(len, samples))
+        weights = [gradient_weights(len(own), self.setting.batch_size, scale).to(own.device) for own in samples]
+        return self.engine.gradient(self.start, self.base, samples, weights)
+
+    def some_samples(self, most: int) -> list[Tensor]:
+        """Each client's samples, at most so many, drawn without replacement by the seed, the round and the client."""
+        drawn = []
+        for k, own in zip(self.ids, self.samples, strict=True):
+            order = torch.randperm(len(own), generator=torch_generator(self.setting.seed, "gradient", self.index, k))
+            drawn.append(own[order[:most].sort().values.to(own.device)])
+        return drawn
 
     def logits(self, parameters: Parameters, samples: Sequence[Tensor]) -> list[Tensor]:
         """Each client's logits (n, classes) for its own list of samples, nothing learned; the passes are counted."""

@@ -34,20 +34,21 @@ def steering(gradient: Parameters, correction: Parameters) -> Parameters:
 class ControlVariates:
     """g <- g + (trunc_{r_k}(c) - c_k), c_k the client's mean gradient at the model it received (ILoRA; SCAFFOLD's option I).
 
+    The mean is over all its samples, or, where that costs more than the training, over `control_samples` of them.
     State: "c/<name>" (...), the server's, at the largest rank; "c_k/<name>" (N, ...), each client's, zero in slots it lacks.
     """
 
     extra_floats = 1  # numbers sent beside each trained number, each way
 
-    def __init__(self, setting: Setting, control_scale: str = "scaffold") -> None:
+    def __init__(self, setting: Setting, control_scale: str = "scaffold", control_samples: int = 0) -> None:
         self.clients = setting.clients
-        self.control_scale = control_scale
+        self.control_scale, self.control_samples = control_scale, control_samples
         self.state: Parameters = {}
 
     def __call__(self, turn: Turn) -> Parameters:
         """This round's corrections; c and the clients' c_k move on for the next round."""
         correction, owned, ids = {}, turn.spread(turn.owned, turn.owned), torch.tensor(turn.ids)
-        gradient = turn.gradient(self.control_scale)
+        gradient = turn.gradient(self.control_scale, self.control_samples)
         for name, g in gradient.items():
             c = self.state.setdefault(f"c/{name}", g.new_zeros(g.shape[1:]))
             c_k = self.state.setdefault(f"c_k/{name}", g.new_zeros(self.clients, *g.shape[1:]))

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from ilora.experiment import Experiment
 from ilora.scaling import Scaling
+from ilora.simulation import Simulation
 from ilora.stages.corrections import ControlVariates, none, steering
 from ilora.turn import Setting
 
@@ -65,7 +67,7 @@ class FakeTurn:
     def spread(self, A: Any, B: Any) -> dict[str, torch.Tensor]:
         return owned(self.ids)
 
-    def gradient(self, scale: str) -> dict[str, torch.Tensor]:
+    def gradient(self, scale: str, most: int) -> dict[str, torch.Tensor]:
         self.asked.append(scale)
         return self._gradient
 
@@ -137,3 +139,23 @@ def test_the_record_says_how_a_correction_turns_each_gradient():
     assert said["cosine_to_correction"] == pytest.approx([0, 0])
     assert said["cosine_to_mean"] == pytest.approx([0.6, 0.8])  # the mean is (1.5, 2)
     assert said["corrected_cosine_to_mean"] == pytest.approx([0.6, (3 * 1.5 + 4 * 2) / (5 * 2.5)])
+
+
+def test_c_k_may_be_taken_from_some_of_the_samples_drawn_anew_each_round_and_counted():
+    def gradient(most: int, round: int = 1) -> tuple[torch.Tensor, int]:
+        simulation = Simulation(Experiment(ranks=[2, 3], local_steps=1, batch_size=4))
+        turn = simulation.open_turn(round)
+        return torch.cat([g.flatten() for g in turn.gradient("scaffold", most).values()]), turn.forwards
+
+    whole, all_samples = gradient(0)
+    assert torch.equal(gradient(5_000)[0], whole)
+    some, forwards = gradient(40)
+    assert (forwards, all_samples) == (80, 1437)
+    assert torch.equal(gradient(40)[0], some)
+    assert not torch.equal(gradient(40, round=2)[0], some)
+    assert 0.3 < torch.nn.functional.cosine_similarity(some, whole, dim=0) < 0.9999
+
+
+def test_the_number_of_samples_reaches_the_clients():
+    simulation = Simulation(Experiment(ranks=[2, 3], local_steps=2, batch_size=4, options={"control_samples": 25}))
+    assert simulation.next_round().forwards == 2 * 25 + 2 * 2 * 4
