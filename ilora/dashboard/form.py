@@ -192,6 +192,7 @@ def _backbone(form: Form, card: TaskCard) -> None:
     if not card.fits(state.get(_key("backbone")) or ""):
         state[_key("backbone")] = card.backbone  # another task was chosen
     named = state[_key("backbone")]
+    st.caption(card.about)
     if len(titles) > 1 or card.any_backbone:
         allowed = list(dict.fromkeys([*titles, named]))
         _choice(form, "backbone", "Backbone", allowed, titles, accept_new_options=card.any_backbone)

@@ -67,4 +67,25 @@ CIFAR_TASKS = {
         download="CIFAR-10 is downloaded first: 170 MB, once.",
         files=("cifar-10-batches-py/test_batch", "test_batch"),
     ),
+    "cifar100": TaskCard(
+        title="CIFAR-100",
+        about="60,000 colour photographs of 32 x 32 pixels in a hundred classes. cifar-vit-50 was pretrained on fifty of them"
+        " and is adapted to the other fifty, of which it has seen no image: 25,000 to train on. A round is scored on 2,000 of"
+        " their 5,000 test images, the first 40 of each class. With any other backbone the task is all hundred classes.",
+        backbones={
+            CIFAR_VIT_50: BackboneCard(
+                "cifar-vit-50, half of CIFAR-100",
+                "A small vision transformer that has seen fifty of the classes; the task is the other fifty.",
+                _SMALL,
+            ),
+            **_PUBLISHED,
+        },
+        any_backbone=True,
+        classes=CIFAR100_NAMES,
+        train_samples=25_000,
+        test_samples=2_000,
+        styles=STYLES,
+        download="CIFAR-100 is downloaded first: 169 MB, once.",
+        files=("cifar-100-python/test", "test"),
+    ),
 }

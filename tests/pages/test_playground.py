@@ -326,6 +326,12 @@ def test_what_is_downloaded_is_said_before_run_unless_the_files_are_there(open_a
     assert "downloaded first" not in said(app)
 
 
+def test_the_page_says_that_the_twin_has_not_seen_what_it_is_tested_on(open_app):
+    app = open_app()
+    setting(app, "selectbox", "task").select("cifar100").run()
+    assert "adapted to the other fifty, of which it has seen no image" in said(app)
+
+
 def test_how_long_a_round_takes_is_said_once_a_run_has_told(open_app, store):
     assert "for a round" not in said(open_app())
     run = store_run(store, DEFAULT, done=1)

@@ -1,5 +1,6 @@
 """CIFAR as a task: official files in, bytes in whole tensors out, for the twin only classes that it has not seen."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ import torch
 from transformers import ViTConfig, ViTForImageClassification
 
 import ilora
-from ilora.tasks import cifar, fetch_task, is_at_hand, load_task
+from ilora.tasks import TASKS, cifar, fetch_task, is_at_hand, load_task
 from ilora.tasks.cifar import first_of_each, load_backbone, small_vit
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100, Images
-from ilora.tasks.image_cards import CIFAR_TASKS, SEEN, UNSEEN
+from ilora.tasks.image_cards import CIFAR100_NAMES, CIFAR_TASKS, SEEN, UNSEEN
 from ilora.tasks.linears import find_linears
 from tests.tasks import cifar_standin
 
@@ -42,6 +43,16 @@ def test_training_images_are_augmented_and_test_images_are_not(folder):
     some = slice(0, 6)
     assert not torch.equal(task.train.rows(some, draws)["pixel_values"], task.train.rows(some)["pixel_values"])
     assert torch.equal(task.test.rows(some, draws)["pixel_values"], task.test.rows(some)["pixel_values"])
+
+
+def test_the_twin_meets_only_classes_that_it_has_not_seen(folder):
+    task = load_task("cifar100", folder=str(folder))
+    whole = pickle.loads((folder / "cifar-100-python" / "test").read_bytes())
+    kept = [label for label in whole["fine_labels"] if label not in SEEN]
+    assert sorted(UNSEEN[label] for label in task.test.labels) == sorted(kept)
+    assert task.card.classes == tuple(CIFAR100_NAMES[label] for label in UNSEEN)
+    assert (len(task.train), len(task.test)) == (200, 200)
+    assert task.load_backbone().model(**task.test.rows(slice(2))).logits.shape == (2, 50)
 
 
 def test_scored_are_the_first_images_of_each_class_and_every_beginning_is_balanced():
@@ -75,15 +86,13 @@ def test_the_embedded_backbones_are_frozen_small_and_of_the_cards_shapes(task, n
 
 
 def test_any_transformers_model_takes_the_whole_task_as_its_own_processor_wants_it(folder, tmp_path):
-    config = ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=48, patch_size=16
-    )
-    ViTForImageClassification(config).save_pretrained(tmp_path)
-    task = load_task("cifar10", str(tmp_path), str(folder))
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    ViTForImageClassification(ViTConfig(**small, image_size=48, patch_size=16)).save_pretrained(tmp_path)
+    task = load_task("cifar100", str(tmp_path), str(folder))
     rows = task.test.rows(slice(3))
     assert rows["pixel_values"].shape == (3, 3, 48, 48)
-    assert task.load_backbone().model(**rows).logits.shape == (3, 10)
-    assert len(task.test) == 10 * 4
+    assert task.load_backbone().model(**rows).logits.shape == (3, 100)
+    assert len(task.test) == 100 * 4
 
 
 def test_every_load_gives_the_same_backbone_and_head_and_leaves_the_random_state_alone():
@@ -111,9 +120,9 @@ def test_a_federated_round_runs_on_both_engines_to_the_same_numbers(folder):
 
 
 def test_a_folder_without_the_files_ends_in_one_sentence_and_downloads_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"^CIFAR-10 does not lie in .*leave data empty"):
-        load_task("cifar10", folder=str(tmp_path))
-    fetch_task("cifar10", str(tmp_path), lambda title, share: pytest.fail("a download began"))
+    with pytest.raises(FileNotFoundError, match=r"^CIFAR-100 does not lie in .*leave data empty"):
+        load_task("cifar100", folder=str(tmp_path))
+    fetch_task("cifar100", str(tmp_path), lambda title, share: pytest.fail("a download began"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,3 +147,9 @@ def test_on_real_images_pretraining_is_worth_something_nearest_class_mean_beats_
 
     torch.manual_seed(0)
     assert nearest_mean(task.load_backbone().model) > nearest_mean(small_vit(10).eval()) + 0.15
+
+
+def test_the_cards_tell_the_sizes_of_the_real_data(cifar_folder):
+    twin = load_task("cifar100", folder=str(cifar_folder))
+    card = TASKS["cifar100"]
+    assert (len(twin.train), len(twin.test)) == (card.train_samples, card.test_samples)
