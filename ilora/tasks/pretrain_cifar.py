@@ -6,8 +6,9 @@ one; one core of a CPU that multiplies bfloat16 matrices (AMX) takes half an hou
 """
 
 import argparse
+import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -204,11 +205,6 @@ A frozen backbone of the task `{task}`, made by `python -m ilora.tasks.pretrain_
 - **Accuracy** of the pretrained model with its own head on the {test:,} test images of the same classes, which were looked at
   once, for this line: {accuracy:.1%}.
 """
-TWIN = """
-Seen: {}.
-
-Left for the task: {}.
-"""
 
 
 def describe(trainer: Trainer, path: Path, twin: bool, train: Images, test: Images, seed: int) -> str:
@@ -236,7 +232,12 @@ def describe(trainer: Trainer, path: Path, twin: bool, train: Images, test: Imag
         test=len(test.labels),
         accuracy=accuracy(model, test),
     )
-    return card + TWIN.format(*(", ".join(CIFAR100_NAMES[label] for label in labels) for labels in (SEEN, UNSEEN))) * twin
+    return card + (listed("Seen", SEEN) + listed("Left for the task", UNSEEN)) * twin
+
+
+def listed(what: str, labels: Sequence[int]) -> str:
+    """A paragraph of the card with the names of some classes."""
+    return "\n" + textwrap.fill(f"{what}: {', '.join(CIFAR100_NAMES[label] for label in labels)}.", 130) + "\n"
 
 
 def on(data: Images, device: str) -> Images:
