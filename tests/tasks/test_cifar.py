@@ -86,7 +86,7 @@ def test_the_embedded_backbones_are_frozen_small_and_of_the_cards_shapes(task, n
 
 
 def test_any_transformers_model_takes_the_whole_task_as_its_own_processor_wants_it(folder, tmp_path):
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     ViTForImageClassification(ViTConfig(**small, image_size=48, patch_size=16)).save_pretrained(tmp_path)
     task = load_task("cifar100", str(tmp_path), str(folder))
     rows = task.test.rows(slice(3))

@@ -1,10 +1,12 @@
 """The pretraining script: it goes on where it stopped, to the same numbers, and what it writes is what the task loads."""
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers.models.vit.modeling_vit import ViTAttention
 
 from ilora.tasks import cifar, data_folder
 from ilora.tasks.cifar import load_backbone, small_vit
@@ -71,7 +73,7 @@ def test_attention_starts_near_the_identity():
     torch.manual_seed(0)
     model = small_vit(3)
     imitate_trained_attention(model)
-    attention = model.vit.layers[0].attention
+    attention: Any = next(module for module in model.modules() if isinstance(module, ViTAttention))
     with torch.no_grad():
         answers = attention.o_proj.weight @ attention.v_proj.weight
         looks = attention.q_proj.weight[:32].T @ attention.k_proj.weight[:32]
