@@ -14,6 +14,7 @@ from ilora.adapters import Factors, Stack
 from ilora.aggregation import Aggregate, relative
 from ilora.evaluation import ClientScores, ServerScores
 from ilora.examination import Findings
+from ilora.memory import peak_megabytes
 from ilora.records import MOST_PAIRED, LayerRecord, Round
 from ilora.server import ServerLayer
 from ilora.traffic import Traffic
@@ -198,6 +199,7 @@ def round_record(
         **sent._asdict(),
         seconds=seconds,
         forwards=turn.forwards,
+        peak_megabytes=peak_megabytes(turn.setting.device),
         personal_accuracy=float((turn.counts * scores.personal_accuracy.to(turn.counts)).sum() / turn.counts.sum()),
         scores=server_scores.scores | findings.scores | turn.scores,
         clients={name: np.asarray(column.cpu() if isinstance(column, Tensor) else column) for name, column in columns.items()},

@@ -93,6 +93,7 @@ class Round:
     bytes_down: int
     seconds: float
     forwards: int = 0  # samples that went through a client's model: training, gradients and probes; evaluation left out
+    peak_megabytes: float = 0.0  # on CUDA of the round's tensors, elsewhere of the whole process so far; 0: not measured
     personal_accuracy: float = float("nan")  # mean of the clients' own, each weighted by its samples
     scores: dict[str, float] = field(default_factory=dict)  # the task's scores by name, the main one first; how sure models are
     clients: dict[str, Array] = field(default_factory=dict)

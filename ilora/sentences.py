@@ -28,6 +28,16 @@ def layer_names(layers: Sequence[str]) -> dict[str, str]:
     return short if len(set(short.values())) == len(short) else {layer: layer for layer in layers}
 
 
+def machine(record: Round, facts: RunFacts, kind: str = "image") -> str:
+    """On what a round ran, how fast, and in how much memory: training passes over the whole time of the round."""
+    parts = [facts.device, facts.precision, f"{facts.threads} thread{'' if facts.threads == 1 else 's'}"]
+    if record.seconds > 0 and record.forwards:
+        parts.append(f"{record.forwards / record.seconds:,.0f} {kind}s/s")
+    if record.peak_megabytes:
+        parts.append(f"{record.peak_megabytes:,.0f} MB {'on the card' if facts.device == 'cuda' else 'in all'}")
+    return ", ".join(parts)
+
+
 def over_rounds(measure: str, history: pd.DataFrame, at: int | None = None) -> str:
     """What a scalar does over the rounds, up to round `at`."""
     row, before = _rows(history, at)

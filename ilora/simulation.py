@@ -20,6 +20,7 @@ from ilora.engines import make_engine
 from ilora.examination import Findings, examine_clients, examine_server
 from ilora.experiment import Experiment
 from ilora.ingredients import STAGES
+from ilora.memory import forget_peak
 from ilora.partition import (
     bin_names,
     class_counts,
@@ -171,6 +172,7 @@ class Simulation:
     def next_round(self, on_step: Callable[[float], None] | None = None) -> Round:
         """Train, aggregate, evaluate and diagnose one round; `on_step` hears the fraction done, 0..1, and may raise to stop."""
         tell, began, N = on_step or (lambda fraction: None), time.perf_counter(), len(self.members)
+        forget_peak(self.device)
         done = []
         for i, member in enumerate(self.members):
             done.append(member._learn(partial(_tell_part, tell, 0.85 * i / N, 0.85 / N)))

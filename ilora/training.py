@@ -273,7 +273,7 @@ class VectorisedEngine:
             group = slice(first, min(first + 32, clients))
             own, own_base = slice_clients(parameters, group), base[group]
             k = len(own_base.ranks)
-            rows = max(1, EVALUATION_ROWS // k)
+            rows = max(1, self._most_rows() // k)
             order = data.alike(rows)
             slices = (data.rows(index) for index in order)
             seen = ({name: t.expand(k, *t.shape) for name, t in part.items()} for part in slices)
@@ -294,11 +294,15 @@ class VectorisedEngine:
     def own_outputs(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Output]:
         """Each client's logits (n_k, C) and features (n_k, d) for its own training samples."""
         index = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
-        rows = max(1, EVALUATION_ROWS // len(samples))
+        rows = max(1, self._most_rows() // len(samples))
         parts = [self.model.forward(parameters, base, self.data.rows(part)) for part in index.split(rows, 1)]
         whole = join_outputs(parts, 1)
         counts = [len(sample) for sample in samples]
         return [Output(whole.logits[k, :count], whole.features[k, :count]) for k, count in enumerate(counts)]
+
+    def _most_rows(self) -> int:
+        """How many samples may pass at once where nothing is learned: fewer through a large backbone, once it was measured."""
+        return min(EVALUATION_ROWS, self.memory_budget // self.bytes_per_row) if self.bytes_per_row else EVALUATION_ROWS
 
     def _chunk(self, work: LocalWork, batch: int) -> int:
         """How many clients fit the memory budget, from the bytes that one client's step keeps for its backward pass."""

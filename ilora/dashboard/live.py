@@ -11,7 +11,9 @@ from ilora.dashboard.form import fill
 from ilora.dashboard.lens import look
 from ilora.experiment import Experiment
 from ilora.pace import duration
+from ilora.sentences import machine
 from ilora.store import STATUSES, Run, StoreError
+from ilora.tasks import TASKS
 
 POLL_SECONDS = 1.0
 RUN, FAILED, GHOST = "playground.run", "playground.refused", "playground.ghost"
@@ -274,5 +276,5 @@ def _rounds(run: Run) -> None:
         for column, name in zip(st.columns(len(pair)), pair, strict=True):
             with column:
                 chart_block(name, view)
-    threads = f"{facts.threads} thread{'' if facts.threads == 1 else 's'}"
-    st.caption(f"Seed {run.experiment.seed} · {facts.device}, {facts.precision}, {threads} · run `{run.id}`")
+    kind = TASKS[run.experiment.task].kind
+    st.caption(f"Seed {run.experiment.seed} · {machine(record, facts, kind)} · run `{run.id}`")
