@@ -27,6 +27,7 @@ ABOUT = {
     "alpha": "Dirichlet concentration for the skews label and quantity",
     "shards": "shards per client for the skew shards",
     "noisy_clients": "how many clients, drawn by the seed, hold random labels",
+    "left_out": "clients, counted from 0, that never take part, as in 0,3",
     "participation": "share of the clients that take part in a round, up to 1",
     "rounds": "communication rounds",
     "local_steps": "optimizer steps of each client in a round",

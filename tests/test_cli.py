@@ -62,6 +62,7 @@ WRONG = [
     ("alpha", "inf"),
     ("shards", "0"),
     ("noisy-clients", "9"),
+    ("left-out", "8"),
     ("participation", "1.5"),
     ("rounds", "0"),
     ("rounds", "1.5"),

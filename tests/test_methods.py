@@ -49,8 +49,8 @@ def test_every_ingredient_can_be_swapped_in_and_takes_each_of_its_values(stage, 
 def test_iloras_modes_are_what_methods_6_says():
     corrected, paper, official = (resolve("ilora", {"mode": mode}) for mode in ("corrected", "paper", "official"))
     assert resolve("ilora", {}) == corrected
-    every = {"control_samples": 0}
-    assert corrected.options == every | {"rescale": False, "residual": "scaled", "control_scale": "scaffold", "deltas": True}
+    some, every = {"control_samples": 500}, {"control_samples": 0}
+    assert corrected.options == some | {"rescale": False, "residual": "scaled", "control_scale": "scaffold", "deltas": True}
     assert paper.options == every | {"rescale": False, "residual": "plain", "control_scale": "official", "deltas": False}
     assert official.options == every | {"rescale": True, "residual": "plain", "control_scale": "official", "deltas": False}
     assert (corrected.scaling, paper.scaling, official.scaling) == (Scaling(1.0), Scaling(1.0), Scaling(16.0, "r"))

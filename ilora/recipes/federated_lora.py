@@ -15,12 +15,16 @@ METHODS: dict[str, Method] = {
         provenance="code",
         note="The default mode, corrected, is the paper's algorithm with its bookkeeping right: it aggregates what was learned."
         " The modes official (the authors' code, literally) and paper stand beside it; both move the model without learning.",
+        choices=(
+            "corrected takes its control variates from at most 500 samples of a client, drawn anew each round; paper and official"
+            " from all of them, which with thousands of samples costs more than the training",
+        ),
         cost="r_k (d_in + d_out) floats up and down, twice that with control variates; one extra pass over the local data",
         initialise="qr",
         correction="control-variates",
         aggregate="concat-qr",
         modes={
-            "corrected": {"provenance": "corrected"},
+            "corrected": {"provenance": "corrected", "control_samples": 500},
             "paper": {
                 "provenance": "secondary",
                 "scaling": 1.0,
