@@ -21,7 +21,7 @@ from ilora.records import Round, score_text
 from ilora.simulation import Simulation
 from ilora.store import FETCHING, Run, Store, StoreError
 from ilora.tasks import fetch_task
-from ilora.tasks.download import DownloadError
+from ilora.tasks.download import DownloadError, StoppedError
 
 POLL_SECONDS = 0.06  # between two looks at the queue, or at what shall become of a paused run
 PULSE_SECONDS = 0.2  # between two reports from inside a round
@@ -34,7 +34,7 @@ Watch = Callable[[str, float, Round | None], None]
 """Called often with "running" or "paused", the number of rounds done (with a fraction), and a round that has just ended."""
 
 
-class _LeaveError(Exception):
+class _LeaveError(StoppedError):
     """Leave the run: "stopped", or "paused" and given back."""
 
 

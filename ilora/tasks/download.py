@@ -22,6 +22,10 @@ CHUNK = 1 << 18  # bytes
 PATIENCE = 30  # seconds without a byte
 
 
+class StoppedError(Exception):
+    """Whoever watched a download wants no more of it."""
+
+
 class DownloadError(OSError):
     """Files could not be fetched; the text is one sentence with the way out."""
 

@@ -14,7 +14,7 @@ import torch
 
 from ilora.tasks import TASKS, data_folder, place_of
 from ilora.tasks.base import Data, Task
-from ilora.tasks.download import DownloadError, Watch, progress_bar
+from ilora.tasks.download import DownloadError, StoppedError, Watch, progress_bar
 from ilora.tasks.encoders import load_encoder, load_tokenizer
 from ilora.tasks.glue_files import SHEETS, Rows, read_sheet, write_sheet
 from ilora.tasks.tokens import as_data, kept_tokens, text_of
@@ -55,6 +55,8 @@ def fetch(name: str, folder: Path, watch: Watch) -> None:
                 write_sheet(sheet, from_table(name, table), Path(unfinished) / sheet.folder / f"{split}.tsv")
             if not (folder / sheet.folder).exists():
                 shutil.move(Path(unfinished) / sheet.folder, folder / sheet.folder)
+    except StoppedError:
+        raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise DownloadError(f"task {name}: the download failed ({reason}); try again with network access, {own_way}.") from error

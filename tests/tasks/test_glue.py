@@ -11,7 +11,7 @@ from transformers import BertTokenizer, DistilBertConfig, DistilBertForSequenceC
 from ilora.experiment import Experiment
 from ilora.simulation import Simulation
 from ilora.tasks import TASKS, data_folder, glue, is_at_hand, load_task
-from ilora.tasks.download import DownloadError
+from ilora.tasks.download import DownloadError, StoppedError
 from ilora.tasks.glue_files import SHEETS
 from tests.tasks import glue_standin
 
@@ -139,3 +139,13 @@ def test_cards_say_what_the_files_say(name):
     assert len(card.classes) == len(sheet.labels)
     assert card.regression == (not sheet.labels)
     assert card.files == (f"{sheet.folder}/train.tsv",)
+
+
+def test_a_stopped_download_is_no_failure_and_leaves_nothing(tmp_path, monkeypatch):
+    def stop(title: str, share: float) -> None:
+        raise StoppedError
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=None))
+    with pytest.raises(StoppedError):
+        glue.fetch("sst2", tmp_path, stop)
+    assert list(tmp_path.iterdir()) == []
