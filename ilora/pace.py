@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ilora.store import Run
 
 MOST_CLIENT_ROWS = 4_000  # clients x test samples that are evaluated in a round; with many clients each sees fewer samples
-LEAST_TESTS = 40  # test samples that each client sees however many there are
+LEAST_TESTS, MOST_TESTS = 40, 500  # test samples that each client sees at least, and at most
 BACKWARD = 2  # forward passes that a backward pass costs
 MOST_RUNS = 30  # the latest ones that are looked at
 
@@ -31,7 +31,7 @@ def passes(experiment: Experiment) -> float:
 
 def tests_of_client(tests: int, clients: int) -> int:
     """How many of the first test samples each of so many clients is evaluated on."""
-    return min(tests, max(LEAST_TESTS, MOST_CLIENT_ROWS // clients))
+    return min(tests, MOST_TESTS, max(LEAST_TESTS, MOST_CLIENT_ROWS // clients))
 
 
 def expected_seconds(runs: "Iterable[Run]", experiment: Experiment) -> float | None:

@@ -7,7 +7,7 @@ import pytest
 from ilora.experiment import Experiment
 from ilora.running import run
 from ilora.suites import put_part
-from ilora.task_suite import CEILING, COMPARED, FLOOR, cell, entries, report, sentence, write_task_results
+from ilora.task_suite import CEILING, COMPARED, FLOOR, LEARNING_RATES, LINES, cell, entries, report, sentence, write_task_results
 
 BASE = Experiment(ranks=[1, 3], rounds=2, local_steps=2, batch_size=8)
 
@@ -63,14 +63,18 @@ def test_a_part_of_a_document_replaces_itself_and_leaves_the_others(tmp_path):
 
 def test_the_report_says_what_was_run():
     text = report({"digits": BASE}, {"digits": a_column(FedIT=0.9)}, 3)
-    assert "| Handwritten digits | accuracy | tiny-vit-letters | 2, 1, 3 | label, alpha 0.3 | 2 × 2 × 8 | adamw, 0.002 |" in text
+    assert (
+        "| Handwritten digits | accuracy | tiny-vit-letters | 2, 1, 3 | label, alpha 0.3 | 2 × 2 × 8 | adamw, 0.002 | float32 |"
+        in text
+    )
     assert "| FedIT | **90.0 ± 1.0** |" in text
 
 
 @pytest.mark.slow
 def test_the_suite_writes_its_part(tmp_path, monkeypatch):
     monkeypatch.setenv("ILORA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("ilora.task_suite.COMPARED", ("ilora",))
+    monkeypatch.setattr("ilora.task_suite.LINES", LINES[:1])
+    monkeypatch.setitem(LEARNING_RATES, "digits", 2e-3)
     base = BASE.replace(rounds=1, local_steps=1)
     columns = write_task_results(tmp_path / "results.md", base, ["digits"], 2)
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
