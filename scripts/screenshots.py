@@ -19,6 +19,7 @@ PICTURES = ROOT / "docs" / "screenshots"
 PORT = 8599
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
+INSIDE = ("round", "aggregation", "subspaces", "drift", "collapse", "data")
 WIDE, NARROW = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
 
 
@@ -68,10 +69,10 @@ def main() -> None:
         page.get_by_text("all rounds are done").wait_for(timeout=120_000)
         take(page, "playground")
         run = page.url
-        page.get_by_role("radio", name="Subspaces").or_(page.get_by_role("button", name="Subspaces")).first.click()
-        take(page, "subspaces")
         take(open_page(browser, run, viewport=WIDE, color_scheme="dark"), "playground-dark")
         take(open_page(browser, run, viewport=NARROW), "playground-narrow")
+        for inside in INSIDE:  # on the run that was just made
+            take(open_page(browser, f"{url}/{inside}", viewport=WIDE), inside)
         compare = open_page(browser, f"{url}/compare?rounds=8", viewport=WIDE)
         compare.get_by_role("button", name="Run all").click()
         stop = compare.get_by_role("button", name="Stop all")
