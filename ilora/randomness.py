@@ -1,9 +1,12 @@
 """Every draw comes from a generator keyed by what it is for: two methods with one seed see the same clients and batches."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _key(seed: int, purpose: str, *labels: int | str) -> int:
@@ -16,6 +19,8 @@ def numpy_generator(seed: int, purpose: str, *labels: int | str) -> np.random.Ge
     return np.random.default_rng(_key(seed, purpose, *labels))
 
 
-def torch_generator(seed: int, purpose: str, *labels: int | str) -> torch.Generator:
+def torch_generator(seed: int, purpose: str, *labels: int | str) -> "torch.Generator":
     """A CPU torch generator for (seed, purpose, labels); draw on the CPU and move, so that every device starts alike."""
+    import torch  # here, because the app draws partitions without it
+
     return torch.Generator().manual_seed(_key(seed, purpose, *labels))

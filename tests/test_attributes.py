@@ -96,7 +96,7 @@ def simulation_work(simulation, turn):
     """Local work of no step: the clients stay at what they received."""
     turn.shared = simulation.stages["sharing"](turn)
     work = simulation.local_work(turn)
-    return replace(work, batches=work.batches[:, :0])
+    return replace(work, batches=work.batches[:, :0], steps=(0,) * len(turn.ids))
 
 
 def test_who_holds_which_style_is_kept_with_the_run():

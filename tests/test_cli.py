@@ -209,7 +209,7 @@ def test_a_run_that_fails_ends_with_one_line_and_code_1(capsys: pytest.CaptureFi
 
 
 def test_ctrl_c_stops_at_the_last_finished_round_and_resume_goes_on(capsys: pytest.CaptureFixture[str], store: Store) -> None:
-    command = [sys.executable, "-m", "ilora", "run", *SMALL, "--method", "fedit", "--rounds", "12"]
+    command = [sys.executable, "-m", "ilora", "run", *SMALL, "--method", "fedit", "--rounds", "80"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ)
     until = time.monotonic() + 120
     while not (store.runs() and store.runs()[0].done) and time.monotonic() < until:
@@ -220,13 +220,13 @@ def test_ctrl_c_stops_at_the_last_finished_round_and_resume_goes_on(capsys: pyte
     assert process.returncode == 130
     assert "Traceback" not in errors
     last = errors.splitlines()[-1]
-    assert last == f"{run.id} is stopped after round {run.done} of 12; python -m ilora resume {run.id} goes on."
-    assert (run.status, 1 <= run.done < 12) == ("stopped", True)
+    assert last == f"{run.id} is stopped after round {run.done} of 80; python -m ilora resume {run.id} goes on."
+    assert (run.status, 1 <= run.done < 80) == ("stopped", True)
 
     assert main(["step", run.id]) == 0
     assert (store.run(run.id).status, store.run(run.id).done) == ("paused", run.done + 1)
     assert main(["resume", run.id]) == 0
-    assert (store.run(run.id).status, store.run(run.id).done) == ("finished", 12)
+    assert (store.run(run.id).status, store.run(run.id).done) == ("finished", 80)
 
 
 def test_the_app_can_stop_a_run_of_the_command_line(capsys: pytest.CaptureFixture[str], store: Store) -> None:

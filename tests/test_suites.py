@@ -103,9 +103,9 @@ def test_every_row_of_the_suite_is_an_experiment():
 def test_a_suite_trains_every_seed_once_and_reuses_what_it_has(tmp_path, monkeypatch):
     monkeypatch.setenv("ILORA_HOME", str(tmp_path / "home"))
     base = Experiment(ranks=[1, 2], rounds=1, local_steps=1)
-    first = write_results(tmp_path / "results.md", base, ["fedit"], 2)
+    first = write_results(tmp_path / "results.md", base, ["flora"], 2)
     runs = len(Store().runs())
-    again = write_results(tmp_path / "results.md", base, ["fedit"], 2)
+    again = write_results(tmp_path / "results.md", base, ["flora"], 2)
     assert runs == len(Store().runs()) == 2
     pd.testing.assert_frame_equal(first, again)
-    assert "| FedIT | 2 |" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "| FLoRA | 2 |" in (tmp_path / "results.md").read_text(encoding="utf-8")
