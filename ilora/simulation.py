@@ -20,6 +20,7 @@ from ilora.engines import make_engine
 from ilora.examination import Findings, examine_clients, examine_server
 from ilora.experiment import Experiment
 from ilora.ingredients import STAGES
+from ilora.local_work import LocalWork, Trained
 from ilora.memory import forget_peak
 from ilora.partition import (
     bin_names,
@@ -43,7 +44,7 @@ from ilora.stages.initialise import Start
 from ilora.tasks import load_task
 from ilora.tasks.linears import check_rank, find_linears
 from ilora.traffic import Traffic
-from ilora.training import LocalWork, Trained, correction_ratio
+from ilora.training import correction_ratio
 from ilora.turn import Setting, Turn, slots_of
 
 

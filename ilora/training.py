@@ -4,169 +4,24 @@ One forward, one backward and one optimizer step serve every client: their param
 so each client's gradient is its own. Clients go through in chunks that fit the memory.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import ceil
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from ilora.local_work import LocalWork, OnStep, Trained
 from ilora.losses import sample_losses
+from ilora.optimizers import add_after_step, adjust_gradient, end_moments, fewer_clients, make_optimizer, start_moments
 from ilora.stacked import Base, Output, Parameters, StackedModel, slice_clients
 from ilora.tasks.base import Data
 
-Forward = Callable[[Parameters, Base, Mapping[str, Tensor]], Output]
-OnStep = Callable[[int, int], None]  # client-steps done, of how many
-MOMENTUM = 0.9  # of SGD
 EVALUATION_ROWS = 1_024  # samples that pass at once where nothing is learned; more fall out of a CPU's cache
 GRADIENT_CLIENTS = 16  # clients, and samples of each, that pass at once where only a gradient is asked for
 GRADIENT_SAMPLES = 32
-
-
-@dataclass(frozen=True)
-class Step:
-    """One local step of K clients as an objective sees it."""
-
-    output: Output
-    labels: Tensor  # (K, b)
-    index: Tensor  # (K, b) sample indices
-    inputs: dict[str, Tensor]  # (K, b, ...)
-    parameters: Parameters  # as they are now
-    start: Parameters  # as they were received
-    given: Parameters  # what the objective's `begin` prepared
-    base: Base
-    forward: Forward  # for further passes
-
-    @property
-    def logits(self) -> Tensor:
-        """(K, b, C)."""
-        return self.output.logits
-
-
-Objective = Callable[[Step], Tensor]  # -> loss per client (K,)
-
-
-@dataclass(frozen=True)
-class LocalWork:
-    """What K clients do in a round: from where, on which samples, under which optimizer and correction."""
-
-    start: Parameters
-    base: Base
-    batches: Tensor  # (K, T, b) sample indices
-    optimizer: str
-    lr: float
-    objective: Objective
-    given: Parameters = field(default_factory=dict)
-    correction: Parameters | None = None  # added to every gradient
-    trainable: Parameters | None = None  # 1 where a number may move, else 0; None: everywhere
-    after_step: Parameters | None = None  # added to the parameters after every optimizer step
-    first_moments: Parameters | None = None  # what AdamW's m starts from; None: zero
-    second_moments: Parameters | None = None  # what AdamW's v starts from; None: zero
-    steps_before: int = 0  # steps that AdamW counts as done when it starts from moments
-    keep_gradients: bool = False  # whether the mean gradient of the steps is asked for
-    steps: tuple[int, ...] = ()  # how many of the T steps each client takes; empty: all of them
-    draws: Tensor | None = None  # (K, T, b, AUGMENT_DRAWS) in 0..1: how each sample is augmented; None: not at all
-
-    @property
-    def own_steps(self) -> tuple[int, ...]:
-        """How many steps each client takes."""
-        return self.steps or (self.batches.shape[1],) * len(self.batches)
-
-    def __getitem__(self, clients: slice | list[int]) -> "LocalWork":
-        """The work of some of the clients."""
-        stacks = ("start", "given", "correction", "trainable", "after_step", "first_moments", "second_moments")
-        there: dict[str, Parameters] = {name: own for name in stacks if (own := getattr(self, name)) is not None}
-        mine: dict[str, Any] = {name: slice_clients(own, clients) for name, own in there.items()}
-        draws = None if self.draws is None else self.draws[clients]
-        chosen = range(len(self.steps))[clients] if isinstance(clients, slice) else clients
-        steps = tuple(self.steps[k] for k in chosen) if self.steps else ()
-        return replace(self, base=self.base[clients], batches=self.batches[clients], steps=steps, draws=draws, **mine)
-
-    def part(self, steps: slice) -> "LocalWork":
-        """Some of the steps."""
-        own = tuple(len(range(count)[steps]) for count in self.steps)
-        draws = None if self.draws is None else self.draws[:, steps]
-        return replace(self, batches=self.batches[:, steps], steps=own, draws=draws)
-
-    def step(self, forward: Forward, data: Data, parameters: Parameters, t: int | slice) -> Step:
-        """The forward pass of these clients' step `t`; a slice takes the samples of several steps at once."""
-        index = self.batches[:, t].flatten(1)
-        draws = None if self.draws is None else self.draws[:, t].flatten(1, -2)
-        inputs = data.rows(index, draws)
-        output = forward(parameters, self.base, inputs)
-        return Step(output, data.labels[index], index, inputs, parameters, self.start, self.given, self.base, forward)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The parameters after local training, and per client and step the loss and the gradient's norm, (K, T).
-
-    Both are NaN after a client's last step.
-    """
-
-    parameters: Parameters
-    losses: Tensor
-    gradient_norms: Tensor
-    gradients: Parameters = field(default_factory=dict)  # the mean over the steps, uncorrected, where asked for
-    first_moments: Parameters = field(default_factory=dict)  # AdamW's m and v at the end, where it started from a v
-    second_moments: Parameters = field(default_factory=dict)
-
-
-Train = Callable[[LocalWork], Trained]
-
-
-def make_optimizer(kind: str, parameters: Sequence[Tensor], lr: float) -> torch.optim.Optimizer:
-    """AdamW without weight decay, or SGD with momentum 0.9; new each round, as every paper here does it. Fused on CUDA."""
-    fused = True if parameters[0].is_cuda else None
-    if kind == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, fused=fused)
-    return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, fused=fused)
-
-
-def fewer_clients(
-    optimizer: torch.optim.Optimizer, parameters: Parameters, work: LocalWork
-) -> tuple[Parameters, torch.optim.Optimizer]:
-    """The first clients' parameters and optimizer, as many as `work` is for; the others have taken all their steps."""
-    count = len(work.batches)
-    left = {name: tensor.detach()[:count].clone().requires_grad_() for name, tensor in parameters.items()}
-    smaller = make_optimizer(work.optimizer, list(left.values()), work.lr)
-    for name, tensor in parameters.items():
-        kept = optimizer.state[tensor]
-        smaller.state[left[name]] = {key: value[:count].clone() if value.ndim else value for key, value in kept.items()}
-    return left, smaller
-
-
-def start_moments(optimizer: torch.optim.Optimizer, own: Parameters, work: LocalWork, client: int | slice) -> None:
-    """Let AdamW start from the work's moments, cut to the shapes of `own`; a first moment that is not given is zero."""
-    if work.second_moments is not None:
-        for name, tensor in own.items():
-            m = torch.zeros_like(tensor) if work.first_moments is None else work.first_moments[name][client]
-            m, v = (cut(moment, tensor.shape).clone() for moment in (m, work.second_moments[name][client]))
-            steps = torch.tensor(float(work.steps_before), device=tensor.device if tensor.is_cuda else "cpu")
-            optimizer.state[tensor] = {"step": steps, "exp_avg": m, "exp_avg_sq": v}
-
-
-def end_moments(optimizer: torch.optim.Optimizer, own: Parameters, work: LocalWork) -> tuple[Parameters, Parameters]:
-    """AdamW's m and v after the last step, where it started from a v; nothing otherwise."""
-    asked = own if work.second_moments is not None else {}
-    m, v = ({name: optimizer.state[own[name]][key] for name in asked} for key in ("exp_avg", "exp_avg_sq"))
-    return m, v
-
-
-@torch.no_grad()
-def add_after_step(own: Parameters, work: LocalWork, client: int | slice) -> None:
-    """Move the parameters once more by what the work adds after every step."""
-    if work.after_step is not None:
-        for name, tensor in own.items():
-            tensor += cut(work.after_step[name][client], tensor.shape)
-
-
-def cut(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """The leading corner of `tensor` of the given shape, as a view."""
-    return tensor[tuple(slice(size) for size in shape)]
 
 
 class VectorisedEngine:
@@ -353,16 +208,6 @@ def joined(parts: Sequence[Parameters]) -> Parameters:
 
 def _tell_all(on_step: OnStep, before: int, of: int, done: int) -> None:
     on_step(before + done, of)
-
-
-def adjust_gradient(tensor: Tensor, name: str, work: LocalWork) -> None:
-    """Add the correction and keep still what may not move."""
-    if tensor.grad is None:
-        tensor.grad = torch.zeros_like(tensor)
-    if work.correction is not None:
-        tensor.grad += work.correction[name]
-    if work.trainable is not None:
-        tensor.grad *= work.trainable[name]
 
 
 def pad_rows(rows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ilora import products
 from ilora.adapters import Factors, Stack, slot_mask
+from ilora.local_work import Trained
 from ilora.losses import sample_losses
 from ilora.plan import gradient_weights
 from ilora.randomness import torch_generator
 from ilora.scaling import Scaling
 from ilora.stacked import Base, Output, Parameters, layer_stack
-from ilora.training import Trained
 
 if TYPE_CHECKING:
     from ilora.engines import Engine

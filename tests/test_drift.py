@@ -279,7 +279,7 @@ def test_numbers_remembered_per_slot_are_refused_where_slots_change_their_meanin
 
 def test_scaffold_is_option_ii_on_lists_of_numbers(monkeypatch):
     """Plain SGD: g - c_k + c; c_k+ = c_k - c + (theta_t - theta_k) / (K eta); c += 1/N of the changes; the mean of theta_k."""
-    monkeypatch.setattr("ilora.training.MOMENTUM", 0.0)
+    monkeypatch.setattr("ilora.optimizers.MOMENTUM", 0.0)
     experiment = toy_experiment(method="scaffold", **ALIKE)
     simulation = Simulation(experiment)
     theta = {name: tensor[0].double() for name, tensor in simulation.server()[0].items()}

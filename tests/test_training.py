@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ilora.local_work import LocalWork
+from ilora.optimizers import make_optimizer
 from ilora.stages.objectives import cross_entropy
-from ilora.training import LocalWork, VectorisedEngine, client_norms, correction_ratio, make_optimizer
+from ilora.training import VectorisedEngine, client_norms, correction_ratio
 from tests.test_stacked import RANKS, dense_logits, draw_setting, make_stacked
 from tests.toy import load_toy
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ilora.local_work import Step
 from ilora.randomness import torch_generator
 from ilora.stacked import Parameters
 from ilora.stages.out_of_distribution import BEHIND
-from ilora.training import Step
 from ilora.turn import Setting, Turn
 
 PASSES = 8  # the k of pass@k beside 1

@@ -8,12 +8,12 @@ from torch.nn import functional
 
 from ilora.alignment import rewards
 from ilora.alignment.grpo import Grpo
+from ilora.local_work import LocalWork, Train, Trained
 from ilora.plan import batch_plan
 from ilora.randomness import numpy_generator, torch_generator
 from ilora.stacked import Base, Parameters
 from ilora.stages.sharing import Shared
 from ilora.traffic import BYTES_PER_FLOAT, Traffic
-from ilora.training import LocalWork, Train, Trained
 from ilora.turn import Setting, Turn
 
 CELLS = 10  # of the map of trust, each way

@@ -6,9 +6,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ilora.local_work import LocalWork, OnStep, Trained
 from ilora.stacked import Base, Output, Parameters, StackedModel
 from ilora.tasks.base import Data
-from ilora.training import LocalWork, OnStep, Trained, VectorisedEngine
+from ilora.training import VectorisedEngine
 
 CPU_BUDGET = 512 * 2**20  # bytes of activations alive at once; a larger chunk is no faster on a CPU
 CUDA_SHARE = 0.5  # of the card's memory

@@ -13,25 +13,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ilora.local_work import Forward, LocalWork, OnStep, Trained
 from ilora.losses import sample_losses
+from ilora.optimizers import add_after_step, adjust_gradient, cut, end_moments, make_optimizer, start_moments
 from ilora.precision import activations
 from ilora.stacked import Base, Output, Parameters, apply_heads, features_of
 from ilora.tasks.base import Data
-from ilora.training import (
-    GRADIENT_SAMPLES,
-    Forward,
-    LocalWork,
-    OnStep,
-    Trained,
-    add_after_step,
-    adjust_gradient,
-    client_norms,
-    cut,
-    end_moments,
-    join_outputs,
-    make_optimizer,
-    start_moments,
-)
+from ilora.training import GRADIENT_SAMPLES, client_norms, join_outputs
 
 BATCH = 256  # samples that pass at once where nothing is learned
 

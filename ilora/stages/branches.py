@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ilora.adapters import slot_mask
 from ilora.features import class_means, guessed, linear_dependence, principal_plane
+from ilora.local_work import LocalWork, Step, Train, Trained
 from ilora.randomness import numpy_generator, torch_generator
 from ilora.stacked import Output, Parameters, slice_clients
 from ilora.stages.objectives import per_sample
 from ilora.stages.sharing import Shared
 from ilora.tasks.base import Data
-from ilora.training import LocalWork, Step, Train, Trained
 from ilora.turn import Setting, Turn
 
 MOST_OTHERS = 8  # clients whose features one client borrows in a round

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ilora.local_work import Step
 from ilora.stacked import Parameters
 from ilora.stages.objectives import cross_entropy
-from ilora.training import Step
 from ilora.turn import Setting, Turn
 
 

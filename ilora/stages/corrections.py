@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch.nn import functional
 
+from ilora.local_work import LocalWork
 from ilora.stacked import Parameters
-from ilora.training import LocalWork
 from ilora.turn import Setting, Turn
 
 

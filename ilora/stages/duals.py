@@ -13,10 +13,10 @@ from torch import Tensor
 from ilora import products
 from ilora.adapters import Factors, Stack
 from ilora.aggregation import Aggregate
+from ilora.local_work import Step
 from ilora.stacked import Parameters
 from ilora.stages.objectives import cross_entropy
 from ilora.stages.proximal import Movement, inner, movement
-from ilora.training import Step
 from ilora.turn import Setting, Turn
 
 

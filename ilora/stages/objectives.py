@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ilora.adapters import slot_mask
+from ilora.local_work import Step
 from ilora.losses import sample_losses
 from ilora.stacked import Parameters
-from ilora.training import Step
 
 
 def cross_entropy(step: Step) -> Tensor:

@@ -10,9 +10,10 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from ilora.local_work import LocalWork, Train, Trained
 from ilora.stacked import Parameters
 from ilora.stages.sharing import Shared, slot_norms, top
-from ilora.training import LocalWork, Train, Trained, joined
+from ilora.training import joined
 from ilora.turn import Setting, Turn, slots_of
 
 BETAS = {"m": 0.9, "v": 0.999}  # of torch's AdamW

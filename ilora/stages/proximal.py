@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ilora import diagnostics
 from ilora.adapters import Stack
+from ilora.local_work import Step
 from ilora.stacked import Base, Parameters, layer_stack, layers_of
 from ilora.stages.objectives import cross_entropy
-from ilora.training import Step
 
 Movement = dict[str, Stack | Tensor]  # a layer's product as a stack, or one parameter's change (K, ...)
 

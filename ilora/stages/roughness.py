@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from ilora.adapters import Stack
+from ilora.local_work import Step
 from ilora.randomness import torch_generator
 from ilora.stacked import Parameters, layer_stack
 from ilora.stages.objectives import cross_entropy
 from ilora.stages.proximal import inner, movement
-from ilora.training import Step
 from ilora.turn import Setting, Turn
 
 
