@@ -1,11 +1,11 @@
 """The scalars of a round as people read them: names, units, and which way is better."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import pandas as pd
 
-from ilora.records import SCORE
+from ilora.records import SCORE, main_score
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ MEASURES: dict[str, Measure] = {
     "seconds": Measure("Time per round", "Wall-clock time of the round, training and diagnostics.", "s", better="lower"),
 }
 
+PERSONAL = "personal "  # before a score's name: the same of the clients' own models
 SCORES: dict[str, Measure] = {  # the main scores of tasks that are not known by their accuracy
     f"{SCORE}f1": Measure("Test F1", "Harmonic mean of precision and recall of class 1.", "%", 100, 1, "higher"),
     f"{SCORE}matthews": Measure(
@@ -77,6 +78,10 @@ SCORES: dict[str, Measure] = {  # the main scores of tasks that are not known by
         "Test Spearman correlation", "1: answers are in the order of the labels. 0: no relation.", digits=3, better="higher"
     ),
 }
+SCORES |= {
+    PERSONAL + name: replace(words, title=words.title.replace("Test", "Personal"), about=MEASURES["personal_accuracy"].about)
+    for name, words in SCORES.items()
+}
 
 
 def measure_of(name: str) -> Measure:
@@ -87,9 +92,11 @@ def measure_of(name: str) -> Measure:
 def with_totals(history: pd.DataFrame) -> pd.DataFrame:
     """The history with the running totals of what was sent, in megabytes, and of samples that passed forward, in thousands."""
     totals = {
-        "megabytes_up": history["bytes_up"] / 1e6,
-        "megabytes_down": history["bytes_down"] / 1e6,
-        "kiloforwards": history["forwards"] / 1e3,
+        "megabytes_up": history["bytes_up"].cumsum() / 1e6,
+        "megabytes_down": history["bytes_down"].cumsum() / 1e6,
+        "kiloforwards": history["forwards"].cumsum() / 1e3,
     }
     personal = history.get("personal_accuracy", float("nan"))  # runs of earlier versions do not have it
-    return history.assign(personal_accuracy=personal, **{name: column.cumsum() for name, column in totals.items()})
+    main = main_score(history.columns)
+    own = {} if main == "accuracy" else {PERSONAL + main: personal}
+    return history.assign(personal_accuracy=personal, **own, **totals)

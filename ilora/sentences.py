@@ -212,6 +212,13 @@ def clients_accuracy(record: Round) -> str:
     if np.isnan(both).all():
         return f"In round {record.index} no client has been tested."
     best, worst = int(np.nanargmax(both)), int(np.nanargmin(both))
+    if (main := main_score(record.metrics())) != "accuracy":
+        words = measure_of(main)
+        return (
+            f"In round {record.index}, {words.title.lower()} is {words.show(both[best])} for {_client(record, best).lower()}, the"
+            f" best, and {words.show(both[worst])} for {_client(record, worst).lower()}; on their own mix of classes they average"
+            f" {words.show(np.nanmean(own))}."
+        )
     if best == worst:
         return f"In round {record.index} {_client(record, best).lower()} gets {100 * both[best]:.0f} % of the test samples right."
     return (
@@ -255,7 +262,7 @@ def dead_slots(name: str, coverage: Sequence[np.ndarray]) -> str:
 
 def compare(measure: str, histories: dict[str, pd.DataFrame]) -> str:
     """Which of several runs leads in a measure, and by how much, after the last round that all of them have."""
-    words = MEASURES[measure]
+    words = measure_of(measure)
     common = min((int(history["index"].max()) for history in histories.values() if len(history)), default=0)
     values = {
         name: float(with_totals(history).loc[history["index"] == common, measure].iloc[0])

@@ -23,6 +23,7 @@ from ilora.database import Database, StoreError
 from ilora.experiment import Experiment
 from ilora.methods import METHODS
 from ilora.records import SCORE, Round, RunFacts
+from ilora.tasks import TASKS
 from ilora.tensorfiles import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -275,11 +276,12 @@ def _run(row: sqlite3.Row) -> Run:
 
 
 def default_name(experiment: Experiment) -> str:
-    """A run's name where the user gave none: method, clients and what makes their data differ."""
+    """A run's name where the user gave none: method, task unless it is the default one, clients, what makes their data differ."""
     mode = experiment.options.get("mode")
     title = METHODS[experiment.method].title + (f" ({mode})" if mode else "")
     skew = f"α = {experiment.alpha:g}" if experiment.skew in ("label", "quantity") else experiment.skew
-    return f"{title} · {experiment.clients} clients · {skew}"
+    task = "" if experiment.task == Experiment().task else f" · {TASKS[experiment.task].title}"
+    return f"{title}{task} · {experiment.clients} clients · {skew}"
 
 
 def _label(name: str) -> str:

@@ -95,7 +95,12 @@ def make_history(rounds: int = 5, ranks: tuple[int, ...] = RANKS, seed: int = 0)
 
 
 def store_run(
-    store: Store, experiment: Experiment | None = None, done: int = 3, status: str = "finished", error: str = ""
+    store: Store,
+    experiment: Experiment | None = None,
+    done: int = 3,
+    status: str = "finished",
+    error: str = "",
+    scores: dict[str, float] | None = None,
 ) -> str:
     """A run in the store with `done` finished rounds, as a worker would have left it."""
     experiment = experiment or Experiment(rounds=done)
@@ -103,7 +108,8 @@ def store_run(
     run_id = store.add(experiment, worker="test")
     store.save_facts(run_id, make_facts(ranks, experiment.seed))
     for index in range(1, done + 1):
-        assert store.save_round(run_id, make_round(index, ranks, experiment.seed, snapshot={"x": np.zeros(1)}), "test")
+        record = make_round(index, ranks, experiment.seed, snapshot={"x": np.zeros(1)}, scores=scores or {})
+        assert store.save_round(run_id, record, "test")
     if status != "running":
         end(store, run_id, "test", status, error)
     return run_id

@@ -9,7 +9,7 @@ import streamlit as st
 
 from ilora import figures
 from ilora.dashboard.chart import show_figure
-from ilora.dashboard.charts import CHARTS
+from ilora.dashboard.charts import reading
 from ilora.dashboard.exporting import chart_export
 from ilora.dashboard.glossary import explain_all
 from ilora.dashboard.view import Chart, Reading, View
@@ -33,7 +33,7 @@ BADGES: dict[str, tuple[Literal["green", "orange", "violet"], str]] = {
 
 def chart_block(name: str, view: View) -> None:
     """One chart of the catalogue for what is looked at."""
-    chart = CHARTS[name]
+    chart = reading(name, main_score(view.history.columns))
     draw(f"chart.{name}", chart.title, chart.figure(view), chart.sentence(view), chart)
 
 

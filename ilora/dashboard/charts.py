@@ -1,12 +1,15 @@
 """The catalogue of charts: each with its figure, its sentence, how to read it, its formula and the code that computed it."""
 
+from dataclasses import replace
+
 from ilora import figures, sentences
 from ilora.dashboard.depth import DEPTH
 from ilora.dashboard.view import Chart, View
-from ilora.records import main_score
+from ilora.measures import measure_of
+from ilora.records import SCORE, main_score
 from ilora.tasks import TASKS
 
-__all__ = ["BY_LAYER", "CHARTS", "SECTIONS", "Chart", "View"]
+__all__ = ["BY_LAYER", "CHARTS", "SECTIONS", "Chart", "View", "reading"]
 
 EFFECTIVE_RANK = r"r_{\mathrm{eff}}=\exp\Big(-\sum_i\hat\sigma_i\log\hat\sigma_i\Big)"
 
@@ -158,3 +161,15 @@ SECTIONS: dict[str, tuple[str, ...]] = {  # of the playground; the other pages g
     "Cost": ("traffic", "accuracy"),
 }
 BY_LAYER = {"alignment", "angles", "drift", "spectrum"}  # charts that the layer slider moves
+
+
+def reading(name: str, main: str = "accuracy") -> Chart:
+    """A chart of the catalogue; where a task is known by another score than accuracy, the chart of accuracy says so."""
+    chart = CHARTS[name]
+    if name != "accuracy" or main == "accuracy":
+        return chart
+    words = measure_of(main)
+    metric = main.removeprefix(SCORE)
+    return replace(
+        chart, title=words.title, reading=f"{chart.reading} {words.about}", formula="", sources=(f"ilora.metrics:{metric}",)
+    )

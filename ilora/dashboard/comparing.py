@@ -9,12 +9,13 @@ import streamlit as st
 from ilora import figures, jobs
 from ilora.dashboard import lab, link
 from ilora.dashboard.blocks import draw
-from ilora.dashboard.charts import CHARTS
+from ilora.dashboard.charts import reading
 from ilora.dashboard.live import POLL_SECONDS, describe
 from ilora.experiment import Experiment
 from ilora.figures import Trace
-from ilora.measures import MEASURES, with_totals
+from ilora.measures import PERSONAL, measure_of, with_totals
 from ilora.methods import METHODS
+from ilora.records import main_score
 from ilora.sentences import budget, compare, dead_slots
 from ilora.store import Run, StoreError
 
@@ -113,28 +114,42 @@ def differences(runs: Sequence[Run]) -> list[str]:
 
 def table(runs: Sequence[Run]) -> pd.DataFrame:
     """The last round of every run, one row per run, in the units of the screen."""
-    names, rows = names_of(runs), []
+    names, rows, main = names_of(runs), [], shared_score(runs)
     for run in runs:
         history = with_totals(lab.history(run))
         last = history.iloc[-1] if len(history) else None
-        known = {} if last is None else {name: float(last[name]) for name in COLUMNS if has(run, name)}
-        values = {MEASURES[name].title: known.get(name, float("nan")) for name in COLUMNS}
+        known = {} if last is None else {name: float(last[name]) for name in COLUMNS if has(run, name, main)}
+        values = {measure_of(scored(name, main)).title: known.get(name, float("nan")) for name in COLUMNS}
         if len(history):
-            values[MEASURES["seconds"].title] = float(history["seconds"].median())
+            values[measure_of("seconds").title] = float(history["seconds"].median())
         rows.append({"Run": names[run.id], "Rounds": run.done, **values})
     return pd.DataFrame(rows)
 
 
-def has(run: Run, measure: str) -> bool:
+def shared_score(runs: Sequence[Run]) -> str:
+    """The score by which the first run's task is known; runs of a task with another one have no line in its charts."""
+    return next((main_score(run.last) for run in runs if run.last), "accuracy")
+
+
+def scored(measure: str, main: str) -> str:
+    """The measure that stands where accuracy would, in a task that is known by the score `main`."""
+    if main == "accuracy":
+        return measure
+    return {"accuracy": main, "personal_accuracy": PERSONAL + main}.get(measure, measure)
+
+
+def has(run: Run, measure: str, main: str = "accuracy") -> bool:
     """Whether a measure means the same in this run as in the others: without a common model there is no accuracy of one."""
+    if measure in ("accuracy", "personal_accuracy") and run.last and main_score(run.last) != main:
+        return False
     return not (measure in COMMON and run.experiment.recipe.personalised)
 
 
-def marked(frame: pd.DataFrame) -> pd.DataFrame:
+def marked(frame: pd.DataFrame, main: str = "accuracy") -> pd.DataFrame:
     """The table as text with units, the best of each column in bold with a star."""
     shown = frame.astype({"Rounds": str}).astype(object)
     for name in COLUMNS:
-        words = MEASURES[name]
+        words = measure_of(scored(name, main))
         texts = [words.show(value) for value in frame[words.title]]
         best = {"higher": frame[words.title].max(), "lower": frame[words.title].min()}.get(words.better)
         good = words.show(best) if best is not None and len(set(texts)) > 1 else None
@@ -197,15 +212,17 @@ def _charts(runs: Sequence[Run], names: dict[str, str]) -> None:
         "Against", list(AXES), key="compare.against", format_func=AXES.__getitem__, required=True, persist_state="session"
     )
     rounds = max(run.rounds for run in runs)
-    measures = [measure for measure in SHOWN if any(has(run, measure) for run in runs)]
+    main = shared_score(runs)
+    measures = [measure for measure in SHOWN if any(has(run, measure, main) for run in runs)]
     for pair in (measures[i : i + 2] for i in range(0, len(measures), 2)):
         for column, measure in zip(st.columns(2), pair, strict=False):
-            title = MEASURES[measure].title + (" of the common model" if measure in COMMON else "")
-            traces = [Trace(names[run.id], run.experiment.method, lab.history(run)) for run in runs if has(run, measure)]
+            shown = scored(measure, main)
+            title = measure_of(shown).title + (" of the common model" if measure in COMMON else "")
+            traces = [Trace(names[run.id], run.experiment.method, lab.history(run)) for run in runs if has(run, measure, main)]
             histories = {trace.name: trace.history for trace in traces}
-            figure = figures.over_rounds(traces, measure, against=against or "index", rounds=rounds)
+            figure = figures.over_rounds(traces, shown, against=against or "index", rounds=rounds)
             with column:
-                draw(f"compare.{measure}", title, figure, compare(measure, histories), CHARTS[SHOWN[measure]])
+                draw(f"compare.{measure}", title, figure, compare(shown, histories), reading(SHOWN[measure], main))
 
     for sentence in notes(runs, names):
         st.caption(sentence)
@@ -228,7 +245,7 @@ def notes(runs: Sequence[Run], names: dict[str, str]) -> list[str]:
 
 def _table(runs: Sequence[Run]) -> None:
     st.markdown("##### After the last round")
-    st.table(marked(table(runs)).set_index("Run"))
+    st.table(marked(table(runs), shared_score(runs)).set_index("Run"))
     st.caption(
         "A star marks the best of a column. Time is the median per round; runs that train side by side slow each other down."
     )

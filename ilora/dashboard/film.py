@@ -78,9 +78,9 @@ def caption(record: Round, facts: RunFacts, phase: str) -> str:
         "broadcast": f"{head}broadcast: the server hands every client what its rank can hold. Client {low + 1} gets"
         f" {facts.ranks[low]} directions per layer, client {high + 1} gets {facts.ranks[high]}.",
         "train": f"{head}local training: everybody learns from their own samples, which never leave them."
-        f" {share:.0%} of those of client {narrow + 1} are of class {own}.",
+        f" {100 * share:.0f} % of those of client {narrow + 1} are of class {own}.",
         "upload": f"{head}upload: back go only the thin factors A and B, {record.bytes_up / 1e6:.2f} MB for all"
         f" {facts.clients} clients together. A wider arrow counts more: it has more samples behind it.",
-        "merge": f"{head}aggregation: one update is made of all. The common model now gets {record.accuracy:.0%} of"
-        f" the test samples right; the server's rule lost {record.aggregation_error:.1%} of the ideal update.",
+        "merge": f"{head}aggregation: one update is made of all. The common model now gets {100 * record.accuracy:.0f} % of"
+        f" the test samples right; the server's rule lost {100 * record.aggregation_error:.1f} % of the ideal update.",
     }[phase]

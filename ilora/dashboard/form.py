@@ -176,7 +176,6 @@ def _take_over_link() -> None:
 def _task_and_method(form: Form, with_method: bool) -> None:
     with form.field("task"):
         _choice(form, "task", "Task", list(TASKS), {name: card.title for name, card in TASKS.items()})
-        st.caption(TASKS[form.values["task"]].about)
     with form.field("backbone", "data"):
         _backbone(form, TASKS[form.values["task"]])
     if not with_method:

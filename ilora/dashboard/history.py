@@ -14,7 +14,7 @@ from ilora.dashboard.exporting import run_export
 from ilora.dashboard.form import fill
 from ilora.dashboard.live import RUN
 from ilora.methods import METHODS
-from ilora.records import main_score
+from ilora.records import main_score, score_text
 from ilora.store import Run, StoreError
 
 SAID, IMPORTED = "runs.said", "runs.imported"
@@ -46,15 +46,16 @@ def runs_page() -> None:
 
 def as_table(runs: Sequence[Run]) -> pd.DataFrame:
     """One row per run, the newest first."""
-    rows = []
-    for run in runs:
+    rows, others = [], [run.last and main_score(run.last) != "accuracy" for run in runs]
+    for run, other in zip(runs, others, strict=True):
         rows.append(
             {
                 "Name": run.name,
                 "Method": _method(run),
                 "Status": run.status,
                 "Rounds": f"{run.done} of {run.rounds}",
-                "Accuracy": 100 * run.last["accuracy"] if run.last and main_score(run.last) == "accuracy" else None,
+                "Accuracy": 100 * run.last["accuracy"] if run.last and not other else None,
+                **({"Other score": score_text(run.last) if other else ""} if any(others) else {}),
                 "Error": 100 * run.last["aggregation_error"] if run.last else None,
                 "Started": datetime.fromtimestamp(run.created),
                 "Note": run.note,
@@ -68,6 +69,7 @@ def _columns() -> dict[str, Any]:
     config = st.column_config
     return {
         "Accuracy": config.NumberColumn(format="%.1f %%", help="Test accuracy after the last finished round."),
+        "Other score": config.TextColumn(help="Of tasks that are not scored by accuracy, after the last finished round."),
         "Error": config.NumberColumn("Aggregation error", format="%.1f %%"),
         "Started": config.DatetimeColumn(format="D MMM, HH:mm"),
     }

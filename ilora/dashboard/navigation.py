@@ -44,8 +44,10 @@ MENU: dict[
 def navigation() -> StreamlitPage:
     """The menu; returns the page that was asked for."""
     st.session_state[_ENTERED] = True
-    st.set_page_config(page_title="ILoRA Lab", page_icon=str(ICON), layout="wide")
-    return st.navigation(
+    st.set_page_config(
+        page_title="ILoRA Lab", page_icon=str(ICON), layout="wide"
+    )  # first: else the page's icon is fetched from afar
+    page = st.navigation(
         {
             section: [
                 st.Page(f"pages/{file}.py", title=name, icon=f":material/{icon}:", help=about, default=file == HOME)
@@ -55,6 +57,8 @@ def navigation() -> StreamlitPage:
         },
         position="top",
     )
+    st.set_page_config(page_title=f"{page.title} · ILoRA Lab")
+    return page
 
 
 def title(question: str) -> None:

@@ -18,7 +18,8 @@ from ilora.figures.frame import (
     rows_height,
     ticks,
 )
-from ilora.records import Round, RunFacts
+from ilora.measures import measure_of
+from ilora.records import Round, RunFacts, main_score
 from ilora.sentences import client_name
 
 LARGEST_BUBBLE = 26  # pixels across
@@ -67,7 +68,8 @@ def participation(record: Round, facts: RunFacts) -> go.Figure:
 
 
 def clients_accuracy(record: Round) -> go.Figure:
-    """Accuracy of each client's own model on all classes and on its own mix of classes."""
+    """Main score of each client's own model on all classes and on its own mix of classes."""
+    words = measure_of(main_score(record.metrics()))
     labels = client_labels(record, len(record.clients["id"]))
     figure = frame("", height=rows_height(len(labels)))
     for column, name, colour, symbol in (
@@ -75,15 +77,18 @@ def clients_accuracy(record: Round) -> go.Figure:
         ("personal_accuracy", "on its own classes", ORANGE, "diamond"),
     ):
         figure.add_scatter(
-            x=100 * np.asarray(record.clients[column]),
+            x=words.scale * np.asarray(record.clients[column]),
             y=labels,
             mode="markers",
             name=name,
             marker={"color": colour, "size": 11, "symbol": symbol},
-            hovertemplate="%{x:.1f} %<extra>" + name + "</extra>",
+            hovertemplate=f"%{{x:.{words.digits}f}} {words.unit}<extra>{name}</extra>",
         )
-    marks = [0, 25, 50, 75, 100]
-    figure.update_xaxes(range=[-2, 102], tickvals=marks, ticktext=[f"{value} %" for value in marks], showgrid=True)
+    if words.unit == "%":
+        marks = [0, 25, 50, 75, 100]
+        figure.update_xaxes(range=[-2, 102], tickvals=marks, ticktext=[f"{value} %" for value in marks], showgrid=True)
+    else:  # a correlation
+        figure.update_xaxes(range=[-1.05, 1.05], tickvals=[-1, -0.5, 0, 0.5, 1], showgrid=True)
     figure.update_yaxes(autorange="reversed")
     return figure
 

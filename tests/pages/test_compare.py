@@ -7,6 +7,7 @@ import pytest
 
 from ilora.dashboard import comparing
 from ilora.experiment import Experiment
+from ilora.measures import MEASURES
 from tests.factory import store_run
 
 
@@ -95,7 +96,7 @@ def test_charts_against_megabytes(open_app, store):
 
 
 def test_the_best_of_a_column_is_marked_and_ties_are_not():
-    titles = [comparing.MEASURES[name].title for name in comparing.COLUMNS]
+    titles = [MEASURES[name].title for name in comparing.COLUMNS]
     frame = pd.DataFrame({"Run": ["A", "B"], "Rounds": [3, 3], **{title: [1.0, 2.0] for title in titles}})
     shown = comparing.marked(frame)
     assert shown["Test accuracy"][1].startswith("**")
@@ -124,3 +125,24 @@ def test_names_tell_runs_apart(store, open_app):
 def test_a_link_to_runs_that_are_gone_shows_the_start(open_app):
     app = open_app("compare", runs="ilora-0000,fedit-0000")
     assert len(app.get("bidi_component")) == 1
+
+
+def test_a_task_with_another_score_is_compared_by_that_score(open_app, store):
+    scores = {"matthews": 0.412, "accuracy": 0.7}
+    pair = [store_run(store, Experiment(task="cola", method=m, rounds=2), done=2, scores=scores) for m in ("ilora", "fedit")]
+    app = open_app("compare", runs=",".join(pair))
+    assert "Test Matthews correlation of the common model" in said(app)
+    assert "After round 2: test matthews correlation 0.412 for all." in said(app)
+    assert "accuracy of the common model" not in said(app)
+    table = comparing.table([store.run(run_id) for run_id in pair])
+    assert "Personal Matthews correlation" in table
+    assert "Test accuracy" not in table
+    assert len(comparing.marked(table, "score matthews")) == 2
+
+
+def test_a_run_with_another_score_has_no_line_beside_accuracies(open_app, store):
+    first = store_run(store, Experiment(rounds=2), done=2)
+    other = store_run(store, Experiment(task="cola", rounds=2), done=2, scores={"matthews": 0.412})
+    runs = [store.run(first), store.run(other)]
+    assert comparing.table(runs)["Test accuracy"].isna().tolist() == [False, True]
+    assert "Not like with like: these runs also differ in" in said(open_app("compare", runs=f"{first},{other}"))

@@ -34,7 +34,7 @@ def test_the_film_says_the_numbers_of_the_recorded_run():
     for index in (1, recorded.run().done):
         accuracy = recorded.round(index).accuracy
         merged = next(frame for frame in told if frame["caption"].startswith(f"Round {index}, aggregation"))
-        assert f"{accuracy:.0%} of the test samples" in merged["caption"]
+        assert f"{100 * accuracy:.0f} % of the test samples" in merged["caption"]
         assert f"server: {100 * accuracy:.0f} % right" in merged["figure"]
     first = json.loads(told[0]["figure"])
     assert "nothing learned yet" in told[0]["figure"]

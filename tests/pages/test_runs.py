@@ -19,6 +19,15 @@ def test_runs_are_listed_with_their_last_numbers(open_app, store):
     assert table["Accuracy"][1] == 60
 
 
+def test_a_run_that_is_not_scored_by_accuracy_shows_its_own_score(open_app, store):
+    store_run(store, done=4)
+    store_run(store, Experiment(task="cola", rounds=2), done=2, scores={"matthews": 0.412, "accuracy": 0.7})
+    table = open_app("runs").dataframe[0].value
+    assert list(table["Other score"]) == ["matthews 0.412", ""]
+    assert table["Accuracy"].isna().tolist() == [True, False]
+    assert "CoLA" in table["Name"][0]
+
+
 def test_a_run_without_a_finished_round_is_listed(open_app, store):
     store.add(Experiment())
     table = open_app("runs").dataframe[0].value
