@@ -4,47 +4,15 @@ Wrong values end with one sentence on stderr and exit code 2, a run that fails w
 """
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ilora import properties
-from ilora.experiment import DEVICES, ENGINES, OPTIMIZERS, PRECISIONS, RANK_PROFILES, SKEWS, Experiment
-from ilora.methods import METHODS, PROVENANCE, Method
-from ilora.presets import available, preset
-from ilora.tasks import TASKS
-
-ABOUT = {
-    "task": f"data and backbone: {', '.join(TASKS)}",
-    "method": f"{', '.join(METHODS)}; `python -m ilora methods` explains them",
-    "ranks": f"one rank per client, as in 2,4,6, or a profile: {', '.join(RANK_PROFILES)}",
-    "clients": "how many clients a profile of ranks is for",
-    "skew": "; ".join(f"{name}: {about}" for name, about in SKEWS.items()),
-    "alpha": "Dirichlet concentration for the skews label and quantity",
-    "shards": "shards per client for the skew shards",
-    "noisy_clients": "how many clients, drawn by the seed, hold random labels",
-    "left_out": "clients, counted from 0, that never take part, as in 0,3",
-    "participation": "share of the clients that take part in a round, up to 1",
-    "rounds": "communication rounds",
-    "local_steps": "optimizer steps of each client in a round",
-    "local_epochs": "instead of local steps: passes of each client over its own samples in a round",
-    "batch_size": "samples in each step",
-    "optimizer": ", ".join(OPTIMIZERS),
-    "lr": "learning rate of the clients",
-    "scaling": "LoRA scaling: a number, 16/r or 16/sqrt(r); the method's own if not said",
-    "backbone": "the frozen model, for some tasks any transformers model by name or folder; the task's own if not said",
-    "data": "the folder of files that do not come with the program; data/cache, filled by one download, if not said",
-    "adapter": "the folder of a PEFT adapter to start from",
-    "targets": "the linears that get adapters, as in query,value; the task's own if not said",
-    "seed": "of every random draw",
-    "device": ", ".join(DEVICES),
-    "precision": "; ".join(f"{name}: {about}" for name, about in PRECISIONS.items()),
-    "engine": "; ".join(f"{name}: {about}" for name, about in ENGINES.items()),
-}
+from ilora.flags import add_experiment, read_experiment
+from ilora.listing import methods_command, presets_command, runs_command
+from ilora.methods import METHODS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
         return own
 
     run = add("run", run_command, "train one experiment, here, where the app shows it live")
-    _add_experiment(run, skip=())
+    add_experiment(run, skip=())
     run.add_argument("--preset", metavar="NAME", help="start from these settings; `python -m ilora presets` lists them")
     run.add_argument("--mode", metavar="MODE", help="the method's mode, such as official for ilora")
     run.add_argument("--name", default="", help="what the run is called in lists")
@@ -91,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--methods", default="ilora,fedit,flora,flexlora", help="as in ilora,ilora:official,fedit (default: %(default)s)"
     )
-    _add_experiment(compare, skip=("method",))
+    add_experiment(compare, skip=("method",))
     compare.add_argument("--csv", metavar="FILE", help="write the table to FILE too")
     compare.add_argument(
         "--suite",
@@ -130,51 +98,6 @@ def make_parser() -> argparse.ArgumentParser:
         "--idle-seconds", type=float, default=900, help="end when nothing has waited for so long (default: %(default)s)"
     )
     return parser
-
-
-def _add_experiment(parser: argparse.ArgumentParser, skip: Iterable[str]) -> None:
-    """One flag for each field of Experiment, and --option for the method's ingredients."""
-    for field in fields(Experiment):
-        if field.name in ABOUT and field.name not in skip:
-            default = f" (default: {field.default})" if field.default not in ((), "", None) else ""
-            about = f"{ABOUT[field.name]}{default}".replace("%", "%%")
-            parser.add_argument(
-                f"--{field.name.replace('_', '-')}", dest=f"field_{field.name}", metavar=field.name.upper(), help=about
-            )
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a stage's ingredient or an option of one; may be repeated",
-    )
-
-
-def read_experiment(chosen: argparse.Namespace, method: str | None = None, mode: str | None = None) -> Experiment:
-    """The experiment that the flags describe; ValueError naming the field that is wrong."""
-    query = {
-        name.removeprefix("field_"): text for name, text in vars(chosen).items() if name.startswith("field_") and text is not None
-    }
-    options = dict(_read_option(text) for text in chosen.option)
-    if mode is not None:
-        options["mode"] = mode
-    if method is not None:
-        query["method"] = method
-    named = getattr(chosen, "preset", None)
-    return Experiment.from_query((preset(named).query() if named else {}) | query | {"options": json.dumps(options)})
-
-
-def _read_option(text: str) -> tuple[str, Any]:
-    name, sign, value = text.partition("=")
-    if not (name and sign):
-        raise ValueError(f"option is {text!r}; allowed: NAME=VALUE.")
-    if value.lower() in ("true", "false"):
-        return name, value.lower() == "true"
-    try:
-        number = json.loads(value)
-    except ValueError:
-        return name, value
-    return name, number if isinstance(number, int | float) else value
 
 
 def run_command(chosen: argparse.Namespace) -> int:
@@ -226,77 +149,6 @@ def suite_command(chosen: argparse.Namespace) -> int:
 
     frame = write_results(Path(chosen.out), read_experiment(chosen), list(METHODS), chosen.seeds)
     print(f"{chosen.out}: {len(frame)} rows, {chosen.seeds} seeds each; {frame.iloc[0]['method']} has the highest mean accuracy.")
-    return 0
-
-
-def methods_command(chosen: argparse.Namespace) -> int:
-    """List the methods."""
-    if chosen.json:
-        print(
-            json.dumps(
-                {
-                    key: asdict(method)
-                    | {"provenance": PROVENANCE[method.provenance_of()], "personalised": method.personalised, **stated(method)}
-                    for key, method in METHODS.items()
-                },
-                indent=2,
-            )
-        )
-    else:
-        print_table(
-            ["method", "title", "paper", "year", "exact", "mixed ranks", "merges", "download", "provenance", "modes"],
-            [
-                [
-                    key,
-                    m.title,
-                    m.paper,
-                    m.year or "",
-                    *stated(m).values(),
-                    PROVENANCE[m.provenance_of()],
-                    ", ".join(m.modes),
-                ]
-                for key, m in METHODS.items()
-            ],
-        )
-    return 0
-
-
-def presets_command(chosen: argparse.Namespace) -> int:
-    """List the presets."""
-    found = available()
-    if chosen.json:
-        every = {name: asdict(own) | {"experiment": own.experiment().to_dict()} for name, own in found.items()}
-        print(json.dumps(every, indent=2))
-    else:
-        print_table(["preset", "title", "small twin"], [[name, own.title, own.twin] for name, own in found.items()])
-    return 0
-
-
-def stated(method: Method) -> dict[str, Any]:
-    """What follows from a method's ingredients."""
-    return {
-        "exact": properties.exact(method),
-        "mixed_ranks": properties.mixed_ranks(method),
-        "merges": properties.merges(method),
-        "download": properties.download(method),
-    }
-
-
-def runs_command(chosen: argparse.Namespace) -> int:
-    """List the stored runs."""
-    from ilora import jobs
-    from ilora.store import Store
-
-    store = Store()
-    jobs.sweep(store)
-    runs = store.runs()
-    if chosen.json:
-        print(json.dumps([asdict(run) for run in runs], indent=2))
-    elif not runs:
-        print(f"No runs in {store.home} yet; `python -m ilora run` makes one.")
-    else:
-        rows = [[r.id, r.status, f"{r.done}/{r.rounds}", _score(r.last), r.name, r.error] for r in runs]
-        print_table(["run", "status", "rounds", "accuracy", "name", ""], rows)
     return 0
 
 
@@ -370,23 +222,3 @@ def worker_command(chosen: argparse.Namespace) -> int:
 
     serve(Store(), chosen.id or new_id("worker"), chosen.launcher, chosen.idle_seconds)
     return 0
-
-
-def print_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print left-aligned columns."""
-    table = [list(map(str, row)) for row in [titles, *rows]]
-    widths = [max(len(row[column]) for row in table) for column in range(len(titles))]
-    for row in table:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _score(last: Mapping[str, float]) -> str:
-    """The main score of a run's last round: accuracy as per cent, another one with its name."""
-    from ilora.records import main_score, score_text
-
-    return percent(last.get("accuracy")) if main_score(last) == "accuracy" else score_text(last)
-
-
-def percent(share: float | None) -> str:
-    """A share as per cent; nothing for none."""
-    return "" if share is None else f"{share:.1%}"

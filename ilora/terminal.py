@@ -11,8 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ilora import claims, jobs
-from ilora.cli import print_table
 from ilora.experiment import Experiment
+from ilora.listing import print_table
 from ilora.records import Round, score_text
 from ilora.store import Run, Store
 from ilora.worker import Training, default_threads, this_process

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from ilora import METHODS, Experiment, claims
-from ilora.cli import ABOUT, main
+from ilora.cli import main
+from ilora.flags import ABOUT
 from ilora.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from ilora import presets
-from ilora.cli import main, make_parser, read_experiment
+from ilora.cli import main, make_parser
 from ilora.experiment import Experiment
+from ilora.flags import read_experiment
 from ilora.presets import PRESETS, available, preset
 from ilora.tasks import TASKS
 from ilora.tasks.catalogue import BackboneCard, TaskCard
