@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, get_args
 
+from ilora.checks import allow, listed, number, one_line, one_of, whole
 from ilora.clashes import refuse_epochs, refuse_regression
 from ilora.methods import Recipe, resolve
-from ilora.scaling import Scaling, shown
+from ilora.scaling import Scaling
 from ilora.tasks import TASKS, TaskCard
 from ilora.tasks.catalogue import PLAIN_NAMES, TARGETS
 
 MOST_CLIENTS = 1_000
 MOST_RANK = 1_024  # of a backbone whose layers are not known before it is loaded
-MOST_TEXT = 1_000
 
 RANK_PROFILES: dict[str, tuple[str, tuple[int, ...]]] = {
     "spread": ("2, 4, 8 and 16 in turn", (2, 4, 8, 16)),
@@ -100,28 +100,26 @@ class Experiment:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _choice("task", self.task, TASKS)
+        one_of("task", self.task, TASKS)
         card = TASKS[self.task]
-        _text("backbone", self.backbone)
-        _text("data", self.data)
-        _text("adapter", self.adapter)
+        one_line("backbone", self.backbone)
+        one_line("data", self.data)
+        one_line("adapter", self.adapter)
         self._set("backbone", self.backbone or card.backbone)
-        _allow(card.fits(self.backbone), "backbone", self.backbone, _backbones(card))
+        allow(card.fits(self.backbone), "backbone", self.backbone, _backbones(card))
         backbone = card.backbones.get(self.backbone)
-        self._set("targets", tuple(_listed("targets", self.targets)) or (backbone.targets if backbone else TARGETS))
+        self._set("targets", tuple(listed("targets", self.targets)) or (backbone.targets if backbone else TARGETS))
         self._set("options", _options(self.options))
         for target in self.targets:
-            _target(target) if backbone is None else _choice("targets", target, backbone.linears)
+            _target(target) if backbone is None else one_of("targets", target, backbone.linears)
         self._check_numbers()
         self._check_clients(card)
         for name, allowed in _CHOICES.items():
-            _choice(name, getattr(self, name), allowed)
+            one_of(name, getattr(self, name), allowed)
         if card.regression:
-            _allow(self.noisy_clients == 0, "noisy_clients", self.noisy_clients, f"0; task {self.task} has no classes to mix up")
+            allow(self.noisy_clients == 0, "noisy_clients", self.noisy_clients, f"0; task {self.task} has no classes to mix up")
         if self.skew == "attribute" and not card.styles:
-            _allow(
-                False, "skew", self.skew, f"iid, label, shards, quantity; task {self.task} has no styles to tell clients apart"
-            )
+            allow(False, "skew", self.skew, f"iid, label, shards, quantity; task {self.task} has no styles to tell clients apart")
         if self.scaling is not None:
             scaling = Scaling.parse(self.scaling)
             self._set("scaling", str(scaling) if scaling.over else scaling.alpha)
@@ -132,43 +130,43 @@ class Experiment:
         needed = self.recipe.needed_skew  # an unknown method or option is refused here
         if needed not in ("", self.skew):
             way_out = "or options negative_control = True, to see that it has nothing to do without"
-            _allow(False, "skew", self.skew, f"{needed}, which method {self.method} needs, {way_out}")
+            allow(False, "skew", self.skew, f"{needed}, which method {self.method} needs, {way_out}")
 
     def _check_numbers(self) -> None:
         for name, (least, greatest) in WHOLE_NUMBERS.items():
-            self._set(name, _whole(name, getattr(self, name), least, greatest))
+            self._set(name, whole(name, getattr(self, name), least, greatest))
         if self.local_epochs is not None:
-            self._set("local_epochs", _whole("local_epochs", self.local_epochs, 1, 1_000))
-        self._set("alpha", _number("alpha", self.alpha, 0.001, 1_000))
-        self._set("participation", _number("participation", self.participation, 0.001, 1))
-        self._set("lr", _number("lr", self.lr, 0, 10))
+            self._set("local_epochs", whole("local_epochs", self.local_epochs, 1, 1_000))
+        self._set("alpha", number("alpha", self.alpha, 0.001, 1_000))
+        self._set("participation", number("participation", self.participation, 0.001, 1))
+        self._set("lr", number("lr", self.lr, 0, 10))
 
     def _check_clients(self, card: TaskCard) -> None:
         self._check_ranks(card)
         known = self.clients or 1
-        left_out = sorted({_whole("left_out", k, 0, known - 1) for k in _listed("left_out", self.left_out)})
-        _allow(len(left_out) < known, "left_out", left_out, f"all but one of the {known} clients at most")
+        left_out = sorted({whole("left_out", k, 0, known - 1) for k in listed("left_out", self.left_out)})
+        allow(len(left_out) < known, "left_out", left_out, f"all but one of the {known} clients at most")
         self._set("left_out", tuple(left_out))
-        _allow(
+        allow(
             self.noisy_clients <= (self.clients or 1), "noisy_clients", self.noisy_clients, f"at most {self.clients}, all clients"
         )
 
     def _check_ranks(self, card: TaskCard) -> None:
         most = min(MOST_CLIENTS, card.train_samples)
         if self.clients is not None:
-            self._set("clients", _whole("clients", self.clients, 1, most))
+            self._set("clients", whole("clients", self.clients, 1, most))
         backbone = card.backbones.get(self.backbone)
         greatest = backbone.smallest_dimension(self.targets) if backbone else MOST_RANK  # else seen when it is loaded
         if isinstance(self.ranks, str):
-            _allow(self.ranks in RANK_PROFILES, "ranks", self.ranks, f"a list of ranks, or one of {', '.join(RANK_PROFILES)}")
+            allow(self.ranks in RANK_PROFILES, "ranks", self.ranks, f"a list of ranks, or one of {', '.join(RANK_PROFILES)}")
             self._set("clients", self.clients or 8)
             largest = max(self.client_ranks)
-            _allow(largest <= greatest, "ranks", self.ranks, f"a profile up to rank {greatest}, the smallest layer's dimension")
+            allow(largest <= greatest, "ranks", self.ranks, f"a profile up to rank {greatest}, the smallest layer's dimension")
             return
-        ranks = tuple(_whole("ranks", rank, 1, greatest) for rank in _listed("ranks", self.ranks))
-        _allow(len(ranks) > 0, "ranks", [], "at least one rank")
-        _allow(len(ranks) <= most, "ranks", f"a list of {len(ranks)} clients", f"at most {most} clients on task {self.task}")
-        _allow(self.clients in (None, len(ranks)), "clients", self.clients, f"{len(ranks)}, the number of ranks given")
+        ranks = tuple(whole("ranks", rank, 1, greatest) for rank in listed("ranks", self.ranks))
+        allow(len(ranks) > 0, "ranks", [], "at least one rank")
+        allow(len(ranks) <= most, "ranks", f"a list of {len(ranks)} clients", f"at most {most} clients on task {self.task}")
+        allow(self.clients in (None, len(ranks)), "clients", self.clients, f"{len(ranks)}, the number of ranks given")
         self._set("ranks", ranks)
         self._set("clients", len(ranks))
 
@@ -207,7 +205,7 @@ class Experiment:
         """Rebuild an experiment; ValueError for a field that does not exist."""
         known = {f.name for f in fields(cls)}
         for name in values:
-            _allow(name in known, "field", name, ", ".join(sorted(known)))
+            allow(name in known, "field", name, ", ".join(sorted(known)))
         return cls(**values)
 
     @classmethod
@@ -217,7 +215,7 @@ class Experiment:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"experiment is not JSON ({error}); allowed is what Experiment.to_json writes.") from None
-        _allow(isinstance(values, dict), "experiment", values, "a JSON object")
+        allow(isinstance(values, dict), "experiment", values, "a JSON object")
         return cls.from_dict(values)
 
     def to_query(self) -> dict[str, str]:
@@ -236,22 +234,9 @@ class Experiment:
         return cls(**{name: _from_text(name, known[name], text) for name, text in query.items() if name in known})
 
 
-def _allow(condition: bool, name: str, value: Any, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{name} is {shown(value)}; allowed: {allowed}.")
-
-
-def _choice(name: str, value: Any, allowed: Collection[str]) -> None:
-    _allow(isinstance(value, str) and value in allowed, name, value, ", ".join(allowed))
-
-
-def _text(name: str, value: Any) -> None:
-    _allow(isinstance(value, str) and len(value) <= MOST_TEXT and value.isprintable(), name, value, "a text of one line")
-
-
 def _target(value: Any) -> None:
     good = isinstance(value, str) and re.fullmatch(r"[\w.-]{1,100}", value) is not None
-    _allow(good, "targets", value, f"{', '.join(PLAIN_NAMES)}, or how names of linears in the model end")
+    allow(good, "targets", value, f"{', '.join(PLAIN_NAMES)}, or how names of linears in the model end")
 
 
 def _backbones(card: TaskCard) -> str:
@@ -259,26 +244,8 @@ def _backbones(card: TaskCard) -> str:
     return ", ".join(card.backbones) + kind
 
 
-def _number(name: str, value: Any, least: float, greatest: float) -> float:
-    # the range comes first: it refuses NaN and integers too large for a float
-    good = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= greatest
-    _allow(good, name, value, f"a number from {least:g} to {greatest:g}")
-    return float(value)
-
-
-def _whole(name: str, value: Any, least: int, greatest: int) -> int:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= greatest and value == int(value)
-    _allow(good, name, value, f"a whole number from {least} to {greatest}")
-    return int(value)
-
-
-def _listed(name: str, value: Any) -> list[Any]:
-    _allow(isinstance(value, list | tuple), name, value, "a list")
-    return list(value)
-
-
 def _options(options: Any) -> dict[str, Any]:
-    _allow(
+    allow(
         isinstance(options, Mapping) and all(isinstance(name, str) for name in options),
         "options",
         options,
