@@ -55,11 +55,12 @@ def examine_clients(simulation: "Simulation", turns: list["Turn"], findings: Fin
     if turns[0].index == 1:
         findings.pictures |= images(some.inputs)
     holdings = torch.from_numpy(simulation.facts.class_counts[ids]).to(simulation.device)
-    scores = score_clients(metric, logits, some, simulation.test_groups[: len(some)], holdings)
-    if not simulation.styles:
+    scores = score_clients(metric, logits, some, simulation.holdings.test_groups[: len(some)], holdings)
+    held = simulation.holdings
+    if not held.styles:
         return scores
-    worn, styles = [simulation.styles[k] for k in ids], simulation.task.styles
-    few = first_samples(simulation.plain_test, len(ids))
+    worn, styles = [held.styles[k] for k in ids], simulation.task.styles
+    few = first_samples(held.plain_test, len(ids))
     tests = {style: attributes.in_style(few, styles[style]) for style in dict.fromkeys(worn)}
     own = score_in_styles(partial(own_answers, simulation, turns), metric, tests, worn)
     return scores._replace(personal_accuracy=scores.accuracy.new_tensor(own))
@@ -81,5 +82,5 @@ def examine_server(simulation: "Simulation", clients: ClientScores, p: Tensor, f
     findings.hear("server", logits[None], test.labels)
     if len(members) > 1:
         findings.hear("members", torch.stack(members), test.labels)
-    more = {name: (consensus(answers(data)), data.labels) for name, data in simulation.more_tests.items()}
+    more = {name: (consensus(answers(data)), data.labels) for name, data in simulation.holdings.more_tests.items()}
     return score_server(card, logits, test, more)

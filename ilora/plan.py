@@ -1,11 +1,12 @@
 """The draws of a round: who takes part, which samples make which batch, from where the head starts."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ilora.randomness import numpy_generator, torch_generator
 from ilora.tasks.base import AUGMENT_DRAWS
@@ -35,6 +36,17 @@ def batch_plan(share: np.ndarray, steps: int, batch: int, random: np.random.Gene
     return stream[: steps * batch].reshape(steps, batch)
 
 
+def client_batches(
+    shares: Sequence[np.ndarray], ids: Sequence[int], steps: Sequence[int], batch: int, seed: int, index: int
+) -> Tensor:
+    """(C, T, b) sample indices of a round's clients; who takes fewer than T steps has zeros after them."""
+    own = [
+        batch_plan(shares[k], count, batch, numpy_generator(seed, "batches", index, k))
+        for k, count in zip(ids, steps, strict=True)
+    ]
+    return pad_sequence([torch.from_numpy(plan) for plan in own], batch_first=True)
+
+
 def steps_of(samples: int, batch: int, steps: int, epochs: int | None) -> int:
     """How many steps a client takes in a round: `steps`, or as many as it needs for `epochs` passes over its samples."""
     return steps if epochs is None else ceil(epochs * samples / batch)
@@ -43,6 +55,12 @@ def steps_of(samples: int, batch: int, steps: int, epochs: int | None) -> int:
 def augment_draws(steps: int, batch: int, seed: int, index: int, client: int) -> Tensor:
     """(T, b, AUGMENT_DRAWS) uniform draws of one client in one round: how each of its samples is augmented."""
     return torch.rand(steps, batch, AUGMENT_DRAWS, generator=torch_generator(seed, "augment", index, client))
+
+
+def client_draws(ids: Sequence[int], steps: Sequence[int], batch: int, seed: int, index: int) -> Tensor:
+    """(C, T, b, AUGMENT_DRAWS) draws of a round's clients, with zeros after their last steps."""
+    own = [augment_draws(count, batch, seed, index, k) for k, count in zip(ids, steps, strict=True)]
+    return pad_sequence(own, batch_first=True)
 
 
 def gradient_weights(samples: int, batch: int, scale: str) -> Tensor:

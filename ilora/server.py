@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from ilora.adapters import Factors
-from ilora.aggregation import Aggregate
+from ilora.aggregation import Aggregate, Upload, weighted_update
 from ilora.ingredients import INGREDIENTS
 from ilora.methods import Recipe
+from ilora.stacked import Parameters
 from ilora.stages.initialise import Place, Start
+from ilora.turn import Turn, slots_of
 
 
 @dataclass
@@ -43,6 +45,25 @@ class ServerLayer:
         ingredient = self.recipe.make("initialise")
         start: Start = ingredient(self.weight, rank, self.recipe.scaling, Place(self.seed, self.name, round, client))
         return start
+
+    def receive(self, turn: Turn, sent: Parameters, p: Tensor, levels: tuple[int, ...]) -> Upload:
+        """What reaches the server of this layer from clients of the ranks `levels`; the ideal is of the models as trained."""
+        trained, offset = turn.stack(turn.result, self.name), turn.base.offsets.get(self.name)
+        return Upload(
+            start=turn.stack({name: turn.start[name] for name in sent}, self.name),
+            sent=turn.stack(sent, self.name),
+            weights=p,
+            scaling=self.recipe.scaling,
+            rank=self.rank,
+            ideal=weighted_update(trained, turn.counts / turn.counts.sum(), self.recipe.scaling, offset),
+            levels=levels,
+            server=self.own(turn.index).factors.truncate(self.rank),
+            held=self.held(),
+            send_A=slots_of(turn.sharing.send_A, self.name),
+            send_B=slots_of(turn.sharing.send_B, self.name),
+            offset=offset,
+            server_offset=self.initial(self.rank, turn.index).offset if offset is not None else None,
+        )
 
     def take(self, aggregate: Aggregate) -> None:
         """Keep what the round made of this layer: merge it into the base, or hold it for the next broadcast."""

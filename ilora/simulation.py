@@ -8,34 +8,25 @@ from functools import cached_property, partial
 from math import sqrt
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from ilora import attributes, products, traffic
+from ilora import products, traffic
 from ilora.adapters import Stack
-from ilora.aggregation import Aggregate, Upload, weighted_update
+from ilora.aggregation import Aggregate, Upload
+from ilora.device import pick_device
 from ilora.engines import make_engine
 from ilora.examination import Findings, examine_clients, examine_server
 from ilora.experiment import Experiment
+from ilora.holdings import hold
 from ilora.ingredients import STAGES
 from ilora.local_work import LocalWork, Trained
 from ilora.memory import forget_peak
-from ilora.partition import (
-    bin_names,
-    class_counts,
-    label_borders,
-    label_groups,
-    noisy_clients,
-    partition,
-    with_random_labels,
-)
 from ilora.peft_import import merge_adapter
-from ilora.plan import augment_draws, batch_plan, fresh_head, participants, steps_of
+from ilora.plan import client_batches, client_draws, fresh_head, participants, steps_of
 from ilora.precision import products_in
 from ilora.randomness import numpy_generator
-from ilora.recording import LayerOutcome, layer_record, round_record, without_global_model
+from ilora.recording import LayerOutcome, layer_record, round_record, run_facts, without_global_model
 from ilora.records import LayerRecord, Round, RunFacts
 from ilora.server import ServerLayer
 from ilora.snapshot import Snapshot, pack, restore
@@ -45,7 +36,7 @@ from ilora.tasks import load_task
 from ilora.tasks.linears import check_rank, find_linears
 from ilora.traffic import Traffic
 from ilora.training import correction_ratio
-from ilora.turn import Setting, Turn, slots_of
+from ilora.turn import Setting, Turn
 
 
 class Learned(NamedTuple):
@@ -75,24 +66,8 @@ class Simulation:
         self.moved_without_learning = 0.0
         task = load_task(experiment.task, experiment.backbone, experiment.data)
         self.task = task
-        self.train, self.test = task.train.to(self.device), task.test.to(self.device)
-        self.more_tests = {name: data.to(self.device) for name, data in task.more_tests.items()}
-        self.groups = label_groups(task.train.labels.numpy())
-        self.shares = partition(
-            self.groups,
-            len(self.ranks),
-            experiment.skew,
-            alpha=experiment.alpha,
-            shards=experiment.shards,
-            seed=experiment.seed,
-        )
-        self.styles: tuple[str, ...] = ()
-        if experiment.skew == "attribute":
-            self._dress()
-        self.noisy = noisy_clients(len(self.ranks), experiment.noisy_clients, experiment.seed)
-        if self.noisy:
-            mixed = with_random_labels(task.train.labels.numpy(), self.shares, self.noisy, experiment.seed)
-            self.train = replace(self.train, labels=torch.from_numpy(mixed).to(self.device))
+        self.holdings = hold(task, experiment, self.device)
+        self.train, self.test, self.shares = self.holdings.train, self.holdings.test, self.holdings.shares
         backbone = task.load_backbone()
         self.merged_at_first = merge_adapter(experiment.adapter, backbone)
         model = backbone.model.to(self.device)
@@ -140,35 +115,10 @@ class Simulation:
         member.members = [member]
         return member
 
-    def _dress(self) -> None:
-        """Put every client's samples into its own style, and the test samples into all of them in turn."""
-        self.styles = attributes.client_styles(self.task.card.styles, len(self.ranks))
-        self.train = attributes.dressed(self.train, self.shares, self.styles, self.task.styles)
-        self.plain_test, self.test = self.test, attributes.in_all_styles(self.test, self.styles, self.task.styles)
-
     @cached_property
     def facts(self) -> RunFacts:
         """What is fixed for the run: who holds what, and on what it runs."""
-        classes = self.task.card.classes or bin_names(self.task.train.labels.numpy())
-        widths = sum(sum(layer.weight.shape) for layer in self.layers.values())
-        return RunFacts(
-            clients=len(self.ranks),
-            ranks=np.array(self.setting.ranks),
-            samples=np.array([len(share) for share in self.shares]),
-            class_counts=class_counts(self.groups, self.shares, len(classes)),
-            classes=classes,
-            layers=tuple(self.layers),
-            shapes=tuple((layer.weight.shape[0], layer.weight.shape[1]) for layer in self.layers.values()),
-            device=self.device,
-            precision=self.experiment.precision,
-            threads=torch.get_num_threads(),
-            test_samples=len(self.test),
-            backbone_parameters=self.backbone_parameters,
-            adapter_parameters=np.array(self.setting.ranks) * widths,
-            head_parameters=sum(tensor.numel() for tensor in self.head.values()),
-            styles=self.styles,
-            noisy=self.noisy,
-        )
+        return run_facts(self)
 
     def next_round(self, on_step: Callable[[float], None] | None = None) -> Round:
         """Train, aggregate, evaluate and diagnose one round; `on_step` hears the fraction done, 0..1, and may raise to stop."""
@@ -253,16 +203,12 @@ class Simulation:
         scales = turn.owned & False if shared.scales is None else shared.scales
         given = objective.begin(turn) if hasattr(objective, "begin") else {}
         steps = tuple(map(self._steps_of, turn.ids))
-        batches = [
-            batch_plan(self.shares[k], own, e.batch_size, numpy_generator(e.seed, "batches", turn.index, k))
-            for k, own in zip(turn.ids, steps, strict=True)
-        ]
         work = LocalWork(
             start=turn.start,
             base=turn.base,
-            batches=pad_sequence([torch.from_numpy(own) for own in batches], batch_first=True).to(self.device),
+            batches=client_batches(self.shares, turn.ids, steps, e.batch_size, e.seed, turn.index).to(self.device),
             steps=steps,
-            draws=self._draws(turn),
+            draws=client_draws(turn.ids, steps, e.batch_size, e.seed, turn.index).to(self.device) if self.train.augment else None,
             optimizer=e.optimizer,
             lr=e.lr,
             objective=objective,
@@ -274,14 +220,6 @@ class Simulation:
             if hasattr(ingredient, "prepare"):
                 work = ingredient.prepare(turn, work)
         return work
-
-    def _draws(self, turn: Turn) -> Tensor | None:
-        """What each client's samples bring to their augmentation in this round; None for data that are not augmented."""
-        e = self.experiment
-        if self.train.augment is None:
-            return None
-        own = [augment_draws(self._steps_of(k), e.batch_size, e.seed, turn.index, k) for k in turn.ids]
-        return pad_sequence(own, batch_first=True).to(self.device)
 
     def _steps_of(self, client: int) -> int:
         e = self.experiment
@@ -302,28 +240,12 @@ class Simulation:
 
     def _aggregate(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> LayerOutcome:
         """One layer's way from the uploads to what the server will hold."""
-        aggregate: Aggregate = self.stages["server"](turn, layer, self.stages["aggregate"](self._upload(turn, layer, sent, p)))
+        aggregate: Aggregate = self.stages["server"](turn, layer, self.stages["aggregate"](self._received(turn, layer, sent, p)))
         start, trained = turn.stack(turn.start, layer), turn.stack(turn.result, layer)
         return LayerOutcome(start, trained, turn.base.scales, aggregate, self.layers[layer].merged_factors())
 
-    def _upload(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> Upload:
-        """What reaches the server of one layer; the ideal is that of the models as trained."""
-        server, trained, offset = self.layers[layer], turn.stack(turn.result, layer), turn.base.offsets.get(layer)
-        return Upload(
-            start=turn.stack({name: turn.start[name] for name in sent}, layer),
-            sent=turn.stack(sent, layer),
-            weights=p,
-            scaling=self.recipe.scaling,
-            rank=self.rank,
-            ideal=weighted_update(trained, turn.counts / turn.counts.sum(), self.recipe.scaling, offset),
-            levels=tuple(sorted(set(self.ranks))),
-            server=server.own(turn.index).factors.truncate(self.rank),
-            held=server.held(),
-            send_A=slots_of(turn.sharing.send_A, layer),
-            send_B=slots_of(turn.sharing.send_B, layer),
-            offset=offset,
-            server_offset=server.initial(self.rank, turn.index).offset if offset is not None else None,
-        )
+    def _received(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> Upload:
+        return self.layers[layer].receive(turn, sent, p, tuple(sorted(set(self.ranks))))
 
     def _close_turn(self, done: Learned) -> None:
         """The server keeps what was aggregated, and every ingredient learns that the round is over."""
@@ -348,7 +270,7 @@ class Simulation:
         still = replace(turn, trained=replace(turn.trained, parameters=turn.start)) if turn.trained else turn
         moved = weight = 0.0
         for name, layer in self.layers.items():
-            aggregate: Aggregate = self.stages["aggregate"](self._upload(still, name, turn.start, p))
+            aggregate: Aggregate = self.stages["aggregate"](self._received(still, name, turn.start, p))
             moved += products.norm(aggregate.held()) ** 2
             weight += float(torch.linalg.matrix_norm(layer.weight)) ** 2
         return sqrt(moved / weight)
@@ -357,25 +279,10 @@ class Simulation:
         record = layer_record(self.layers[name], outcome, p, min(self.setting.ranks))
         return without_global_model(record) if self.recipe.personalised else record
 
-    @cached_property
-    def test_groups(self) -> Tensor:
-        """(n,) the class of every test sample, or the bin of its label."""
-        borders = label_borders(self.task.train.labels.numpy()) if self.task.card.regression else None
-        return torch.from_numpy(label_groups(self.task.test.labels.numpy(), borders)).to(self.device)
-
     def _traffic(self, turn: Turn, outcomes: dict[str, LayerOutcome]) -> Traffic:
-        if hasattr(self.stages["sharing"], "traffic"):
-            own: Traffic = self.stages["sharing"].traffic(turn)
-            return own
-        return traffic.count(
-            turn,
-            {name: outcome.aggregate for name, outcome in outcomes.items()},
-            {name: layer.own(turn.index).factors.truncate(self.rank) for name, layer in self.layers.items()},
-            head=sum(tensor.numel() for tensor in self.head.values()),
-            extra=getattr(self.stages["correction"], "extra_floats", 0),
-            extra_down=sum(getattr(stage, "extra_floats_down", 0) for stage in self.stages.values()),
-            packed=getattr(self.stages["upload"], "packed", None),
-        )
+        aggregates = {name: outcome.aggregate for name, outcome in outcomes.items()}
+        held = {name: layer.own(turn.index).factors.truncate(self.rank) for name, layer in self.layers.items()}
+        return traffic.of_turn(turn, self.stages, aggregates, held, head=sum(tensor.numel() for tensor in self.head.values()))
 
     def _floats(self, values: list[float] | list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)
@@ -383,13 +290,3 @@ class Simulation:
 
 def _tell_part(tell: Callable[[float], None], before: float, share: float, fraction: float) -> None:
     tell(before + share * fraction)
-
-
-def pick_device(wish: str) -> str:
-    """The device to run on; "auto" takes cuda, then mps, then cpu. ValueError for one that is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wish == "auto":
-        return next(device for device, available in there.items() if available)
-    if not there[wish]:
-        raise ValueError(f"device is {wish!r}; allowed here: {', '.join(['auto', *(d for d, ok in there.items() if ok)])}.")
-    return wish

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ilora import products
 from ilora.adapters import Factors
@@ -19,6 +19,24 @@ class Traffic(NamedTuple):
     floats_down: int
     bytes_up: int
     bytes_down: int
+
+
+def of_turn(
+    turn: Turn, stages: Mapping[str, Any], aggregates: Mapping[str, Aggregate], server: Mapping[str, Factors], head: int
+) -> Traffic:
+    """The traffic of a round with what its ingredients send beside; a sharing ingredient may count it all by itself."""
+    if hasattr(stages["sharing"], "traffic"):
+        own: Traffic = stages["sharing"].traffic(turn)
+        return own
+    return count(
+        turn,
+        aggregates,
+        server,
+        head,
+        extra=getattr(stages["correction"], "extra_floats", 0),
+        extra_down=sum(getattr(stage, "extra_floats_down", 0) for stage in stages.values()),
+        packed=getattr(stages["upload"], "packed", None),
+    )
 
 
 def count(

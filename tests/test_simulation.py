@@ -8,13 +8,14 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional
 
+from ilora.device import pick_device
 from ilora.experiment import Experiment
 from ilora.partition import partition
 from ilora.plan import batch_plan, fresh_head, participants
 from ilora.randomness import numpy_generator
 from ilora.running import run, simulate
 from ilora.scaling import Scaling
-from ilora.simulation import Simulation, pick_device
+from ilora.simulation import Simulation
 from ilora.stages.initialise import Place, fresh, random
 from tests.toy import (
     LAYERS,
