@@ -19,7 +19,9 @@ PICTURES = ROOT / "docs" / "screenshots"
 PORT = 8599
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
-INSIDE = ("round", "aggregation", "subspaces", "drift", "collapse", "data")
+INSIDE = ("round", "aggregation", "subspaces", "drift", "collapse", "data", "uncertainty")  # they show the newest run
+PLAIN = ("learn", "learn?lesson=averaging-factors", "alignment", "methods", "limits", "teach", "glossary")
+CHART = ".ilora-chart.js-plotly-plot"
 WIDE, NARROW = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
 
 
@@ -43,9 +45,11 @@ def app() -> Iterator[str]:
             server.wait()
 
 
-def take(page: Page, name: str) -> None:
-    """One picture, once the page has settled."""
+def take(page: Page, name: str, chart: bool = False) -> None:
+    """One picture, once the page has settled and, where there is one, its first chart is drawn."""
     page.wait_for_selector(IDLE)
+    if chart:
+        page.locator(CHART).first.wait_for()
     page.wait_for_timeout(1_500)
     page.screenshot(path=PICTURES / f"{name}.png")
 
@@ -66,20 +70,24 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = open_page(browser, f"{url}/playground", viewport=WIDE)
         page.get_by_role("button", name="Run").first.click()
-        page.get_by_text("all rounds are done").wait_for(timeout=120_000)
+        page.get_by_text("all rounds are done").wait_for(timeout=300_000)
         take(page, "playground")
         run = page.url
         take(open_page(browser, run, viewport=WIDE, color_scheme="dark"), "playground-dark")
         take(open_page(browser, run, viewport=NARROW), "playground-narrow")
-        for inside in INSIDE:  # on the run that was just made
-            take(open_page(browser, f"{url}/{inside}", viewport=WIDE), inside)
+        take(open_page(browser, url, viewport=WIDE), "home", chart=True)
+        take(open_page(browser, url, viewport=NARROW), "home-narrow", chart=True)
+        for inside in INSIDE:
+            take(open_page(browser, f"{url}/{inside}", viewport=WIDE), inside, chart=True)
+        take(open_page(browser, f"{url}/subspaces", viewport=WIDE, color_scheme="dark"), "subspaces-dark", chart=True)
+        for plain in PLAIN:
+            take(open_page(browser, f"{url}/{plain}", viewport=WIDE), plain.replace("learn?lesson=averaging-factors", "lesson"))
         compare = open_page(browser, f"{url}/compare?rounds=8", viewport=WIDE)
         compare.get_by_role("button", name="Run all").click()
         stop = compare.get_by_role("button", name="Stop all")
         stop.wait_for()
-        stop.wait_for(state="hidden", timeout=180_000)
+        stop.wait_for(state="hidden", timeout=300_000)
         take(compare, "compare")
-        take(open_page(browser, f"{url}/methods", viewport=WIDE), "methods")
         take(open_page(browser, f"{url}/runs", viewport=WIDE), "runs")
         browser.close()
 
