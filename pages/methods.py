@@ -19,7 +19,7 @@ def card(name: str, method: Method) -> None:
             st.markdown(f"#### {method.title}", width="content")
             provenance_badge(method)
         where = f"[{method.paper}](https://arxiv.org/abs/{method.paper.removeprefix('arXiv:')})" if method.paper else ""
-        st.caption(", ".join(part for part in (method.authors, str(method.year or ""), where) if part))
+        st.markdown(f":small[{', '.join(part for part in (method.authors, str(method.year or ''), where) if part)}]")
         st.markdown(method.idea)
         show_formula(method.formula)
         for label, text in (
