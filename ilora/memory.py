@@ -1,6 +1,8 @@
 """How much memory a round takes, as far as the device tells."""
 
+import re
 import sys
+from pathlib import Path
 
 import torch
 
@@ -19,7 +21,10 @@ def peak_megabytes(device: str) -> float:
         import psutil
 
         return float(psutil.Process().memory_info().peak_wset) / 1e6
-    import resource
+    if sys.platform == "darwin":
+        import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux, bytes on macOS
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # not getrusage: on Linux a new process inherits the peak of the one that started it
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) * 1024 / 1e6 if found else float("nan")

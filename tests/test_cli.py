@@ -211,7 +211,15 @@ def test_a_run_that_fails_ends_with_one_line_and_code_1(capsys: pytest.CaptureFi
 
 def test_ctrl_c_stops_at_the_last_finished_round_and_resume_goes_on(capsys: pytest.CaptureFixture[str], store: Store) -> None:
     command = [sys.executable, "-m", "ilora", "run", *SMALL, "--method", "fedit", "--rounds", "80"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background jobs ignore it
+    )
     until = time.monotonic() + 120
     while not (store.runs() and store.runs()[0].done) and time.monotonic() < until:
         time.sleep(0.01)

@@ -69,8 +69,8 @@ def drawn(ranks: list[int], seed: int = 0) -> tuple[Any, Any]:
 
 
 def experiment_of(method: str, **changes: Any) -> Experiment:
-    skew = METHODS[method].needed_skew or "label"
-    return toy_experiment(**{"skew": skew} | changes, method=method, options=OPTIONS.get(method, {}) | changes.pop("options", {}))
+    options = OPTIONS.get(method, {}) | changes.pop("options", {})
+    return toy_experiment(**{"skew": METHODS[method].needed_skew or "label"} | changes, method=method, options=options)
 
 
 def test_a_slot_that_nobody_of_a_round_has_is_dead_in_fedit_from_then_on():

@@ -27,13 +27,13 @@ print(*peaks)
 """
 
 
-def test_the_processs_peak_is_measured_and_never_falls():
+def test_the_processs_peak_is_measured_and_stays_when_memory_is_given_back():
     """In a process of its own: the tests' has been larger before."""
     done = subprocess.run([sys.executable, "-c", GROW], capture_output=True, text=True, timeout=120, check=True)
     before, full, after = map(float, done.stdout.split())
-    assert full > before
+    assert full > before + 1_000
     assert before > 50
-    assert after >= full
+    assert after == pytest.approx(full, rel=0.01)  # the kernel counts to a few pages per core
 
 
 def test_on_cuda_it_is_what_tensors_took_since_the_round_began(monkeypatch):
