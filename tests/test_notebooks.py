@@ -4,8 +4,8 @@ import importlib.util
 
 import nbformat
 import pytest
-import torch
 
+from tests.cells import run_cells
 from tests.conftest import ROOT
 
 _spec = importlib.util.spec_from_file_location("notebooks", ROOT / "scripts" / "notebooks.py")
@@ -25,11 +25,5 @@ def test_there_is_one_for_each_lesson_and_all_are_up_to_date():
 @pytest.mark.parametrize("path", WRITTEN, ids=[path.stem for path in WRITTEN])
 def test_it_runs_to_the_end_and_every_question_has_an_answer(path, capsys):
     book = nbformat.read(path, as_version=4)
-    nbformat.validate(book)
-    threads = torch.get_num_threads()
-    names: dict[str, object] = {}
-    for cell in book.cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)
-    torch.set_num_threads(threads)
+    run_cells(book)
     assert capsys.readouterr().out.count("So here:") == 3

@@ -13,6 +13,7 @@ import ilora
 from ilora.methods import METHODS
 from ilora.reproduce import as_notebook, as_python, as_script
 from ilora.simulation import Simulation
+from tests.cells import run_cells
 from tests.conftest import ROOT
 
 TINY = ilora.Experiment(method="fedit", ranks=[2, 4], rounds=2, local_steps=2, batch_size=4, seed=3)
@@ -43,13 +44,7 @@ def test_the_script_ends_well_with_the_same_numbers_and_badly_with_others(record
 
 def test_the_notebook_is_valid_and_trains_to_the_same_numbers(recorded):
     book = nbformat.reads(as_notebook(TINY, recorded[0], recorded[1], "A run"), as_version=4)
-    nbformat.validate(book)
-    threads = torch.get_num_threads()
-    names: dict[str, object] = {}
-    for cell in book.cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)
-    torch.set_num_threads(threads)
+    names = run_cells(book)
     assert names["accuracies"] == list(recorded[0]["accuracy"])
 
 

@@ -197,15 +197,7 @@ def _backbone(form: Form, card: TaskCard) -> None:
         _choice(form, "backbone", "Backbone", allowed, titles, accept_new_options=card.any_backbone)
     chosen = card.backbones.get(form.values.get("backbone") or card.backbone)
     if card.download:
-        form.values["data"] = st.text_input(
-            "Data folder",
-            key=_key("data"),
-            placeholder="data/cache",
-            help=explain("data"),
-            on_change=_forget,
-            args=("data",),
-            **SAVED,
-        )
+        form.values["data"] = _text("data", "Data folder", "data/cache", help=explain("data"))
     data = "" if is_at_hand(form.values["task"], form.values.get("data", "")) else card.download
     needed = [text for text in (data, chosen.download if chosen else UNKNOWN_DOWNLOAD) if text]
     if needed:
@@ -225,10 +217,7 @@ def _clients(form: Form) -> None:
             **SAVED,
         )
         if profile == OWN_RANKS:
-            text = st.text_input(
-                "One rank per client", key=_key("ranks"), placeholder="2, 4, 8", on_change=_forget, args=("ranks",), **SAVED
-            )
-            form.values["ranks"] = _numbers(text)
+            form.values["ranks"] = _numbers(_text("ranks", "One rank per client", "2, 4, 8"))
         else:
             form.values["ranks"] = profile
     if profile == OWN_RANKS:
@@ -324,16 +313,7 @@ def _advanced(form: Form) -> None:
         with form.field("lr"):
             _number(form, "lr", "Learning rate", 0.0, 10.0, step=0.0005, format="%.4g", help=explain("learning rate"))
         with form.field("scaling"):
-            text = st.text_input(
-                "Scaling s",
-                key=_key("scaling"),
-                placeholder="the method's own",
-                help=explain("scaling"),
-                on_change=_forget,
-                args=("scaling",),
-                **SAVED,
-            )
-            form.values["scaling"] = _scaling(text)
+            form.values["scaling"] = _scaling(_text("scaling", "Scaling s", "the method's own", help=explain("scaling")))
         with form.field("targets"):
             linears = _linears(form)
             form.values["targets"] = st.multiselect(
@@ -346,15 +326,8 @@ def _advanced(form: Form) -> None:
                 **SAVED,
             )
         with form.field("adapter"):
-            form.values["adapter"] = st.text_input(
-                "Start from adapter",
-                key=_key("adapter"),
-                placeholder="a folder; empty: from the backbone",
-                help=explain("start adapter"),
-                on_change=_forget,
-                args=("adapter",),
-                **SAVED,
-            )
+            about = explain("start adapter")
+            form.values["adapter"] = _text("adapter", "Start from adapter", "a folder; empty: from the backbone", help=about)
         with form.field("engine"):
             _choice(form, "engine", "Engine", list(ENGINES), {name: text.capitalize() for name, text in ENGINES.items()})
         with form.field("device"):
@@ -372,6 +345,12 @@ def _linears(form: Form) -> list[str]:
     if not set(state.get(_key("targets"), ())) <= backbone.linears.keys():
         state[_key("targets")] = list(backbone.targets)
     return list(backbone.linears)
+
+
+def _text(name: str, label: str, placeholder: str, **settings: Any) -> str:
+    """A line of text for the setting `name`."""
+    key = _key(name)
+    return st.text_input(label, key=key, placeholder=placeholder, on_change=_forget, args=(name,), **settings, **SAVED)
 
 
 def _choice(form: Form, name: str, label: str, allowed: list[str], titles: dict[str, str], **settings: Any) -> None:

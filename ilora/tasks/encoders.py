@@ -1,5 +1,7 @@
 """Text encoders as backbones: `text-mini`, which comes with the repository, or any transformers encoder by name or folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ilora.tasks import data_folder, pretrained
@@ -10,24 +12,25 @@ TEXT_MINI = "text-mini"
 
 def load_tokenizer(name: str) -> Any:
     """The tokenizer that belongs to the backbone."""
-    if name != TEXT_MINI:
-        return pretrained.load_tokenizer(name)
-    try:
-        return pretrained.load_tokenizer(str(data_folder() / TEXT_MINI))
-    except ValueError as error:
-        raise _damaged() from error
+    with _place(name) as place:
+        return pretrained.load_tokenizer(place)
 
 
 def load_encoder(name: str, outputs: int) -> Backbone:
     """The pretrained encoder, frozen and in eval mode, with an untrained head of `outputs` that is the same at every call."""
+    with _place(name) as place:
+        return pretrained.load_pretrained("text", place, outputs)
+
+
+@contextmanager
+def _place(name: str) -> Iterator[str]:
+    """Where a backbone is loaded from; a failure of our own says how it is made again."""
     if name != TEXT_MINI:
-        return pretrained.load_pretrained("text", name, outputs)
+        yield name
+        return
+    place = data_folder() / TEXT_MINI
     try:
-        return pretrained.load_pretrained("text", str(data_folder() / TEXT_MINI), outputs)
+        yield str(place)
     except ValueError as error:
-        raise _damaged() from error
-
-
-def _damaged() -> RuntimeError:
-    script = "python -m ilora.tasks.pretrain_text --glue FOLDER"
-    return RuntimeError(f"The backbone {data_folder() / TEXT_MINI} is missing or damaged; `{script}` makes it again.")
+        script = "python -m ilora.tasks.pretrain_text --glue FOLDER"
+        raise RuntimeError(f"The backbone {place} is missing or damaged; `{script}` makes it again.") from error

@@ -37,7 +37,7 @@ def test_rounds_are_stepped_by_keyboard(page):
 
 
 def test_a_round_is_walked_and_merged_in_two_ways(page):
-    tab = page("round")
+    tab = page("round?run=recorded&round=15")  # other tests leave runs of other methods in the lab
     for _ in range(3):
         press(tab, "Next step")
         tab.wait_for_timeout(500)
