@@ -28,7 +28,7 @@ test: setup ## check style and types, then run every test, in a browser too
 	@echo "== types (mypy)"
 	@$(python) -m mypy
 	@echo "== tests (pytest)"
-	@$(python) -m pytest -n $(WORKERS) --dist loadgroup
+	@$(python) -m pytest -n $(WORKERS) --dist loadfile
 
 bench: setup ## measure the figures that the README quotes
 	@$(python) -m benchmarks.engine

@@ -33,13 +33,6 @@ EXCEPTION = "[data-testid=stException]"
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep browser tests on one worker, so that they share one running app."""
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Runs that tests write never land among the user's own."""
@@ -89,7 +82,7 @@ class Lab:
     home: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # so that what a test meets does not depend on which files ran before
 def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Start the app as a user does, with an empty home, and leave no process behind."""
     home, log = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("log") / "lab.log"
