@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import ceil
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from ilora.tasks.base import Data
 EVALUATION_ROWS = 1_024  # samples that pass at once where nothing is learned; more fall out of a CPU's cache
 GRADIENT_CLIENTS = 16  # clients, and samples of each, that pass at once where only a gradient is asked for
 GRADIENT_SAMPLES = 32
+
+Whole = TypeVar("Whole")
 
 
 class VectorisedEngine:
@@ -96,16 +99,23 @@ class VectorisedEngine:
         return Trained(ended[0], losses, norms, gradients, ended[1], ended[2])
 
     def gradient(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor]) -> Parameters:
-        """Each client's sum_i w_i grad F_i over its own samples: lists of K index and weight tensors, (n_k,) each.
+        """Each client's sum_i w_i grad F_i over its own samples: lists of K index and weight tensors, (n_k,) each."""
+        return fitted(partial(self._gradient, parameters, base, samples, weights), GRADIENT_CLIENTS * GRADIENT_SAMPLES)
+
+    def _gradient(
+        self, parameters: Parameters, base: Base, samples: Sequence[Tensor], weights: Sequence[Tensor], rows: int
+    ) -> Parameters:
+        """The gradient from `rows` samples at once.
 
         Clients are taken from the largest to the smallest, so that a slice of samples meets only those that have so many.
         """
+        most, each = min(GRADIENT_CLIENTS, rows), max(1, rows // GRADIENT_CLIENTS)
         order = sorted(range(len(samples)), key=lambda k: -len(samples[k]))
         total = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
-        for first in range(0, len(samples[order[0]]), GRADIENT_SAMPLES):
-            here = slice(first, first + GRADIENT_SAMPLES)
+        for first in range(0, len(samples[order[0]]), each):
+            here = slice(first, first + each)
             active = [k for k in order if len(samples[k]) > first]
-            for group in (active[i : i + GRADIENT_CLIENTS] for i in range(0, len(active), GRADIENT_CLIENTS)):
+            for group in (active[i : i + most] for i in range(0, len(active), most)):
                 part = {name: tensor[group].requires_grad_() for name, tensor in parameters.items()}
                 index, weight = pad_rows([(samples[k][here], weights[k][here]) for k in group])
                 logits = self.model.forward(part, base[group], self.data.rows(index)).logits
@@ -122,13 +132,16 @@ class VectorisedEngine:
     @torch.no_grad()
     def outputs(self, parameters: Parameters, base: Base, data: Data) -> Output:
         """Logits (K, n, C) and features (K, n, d) of every client for the same n samples."""
+        return fitted(partial(self._outputs, parameters, base, data), self._most_rows())
+
+    def _outputs(self, parameters: Parameters, base: Base, data: Data, most: int) -> Output:
         clients = len(base.ranks)
         result = []
         for first in range(0, clients, 32):
             group = slice(first, min(first + 32, clients))
             own, own_base = slice_clients(parameters, group), base[group]
             k = len(own_base.ranks)
-            rows = max(1, self._most_rows() // k)
+            rows = max(1, most // k)
             order = data.alike(rows)
             slices = (data.rows(index) for index in order)
             seen = ({name: t.expand(k, *t.shape) for name, t in part.items()} for part in slices)
@@ -148,8 +161,11 @@ class VectorisedEngine:
     @torch.no_grad()
     def own_outputs(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Output]:
         """Each client's logits (n_k, C) and features (n_k, d) for its own training samples."""
+        return fitted(partial(self._own_outputs, parameters, base, samples), self._most_rows())
+
+    def _own_outputs(self, parameters: Parameters, base: Base, samples: Sequence[Tensor], most: int) -> list[Output]:
         index = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
-        rows = max(1, self._most_rows() // len(samples))
+        rows = max(1, most // len(samples))
         parts = [self.model.forward(parameters, base, self.data.rows(part)) for part in index.split(rows, 1)]
         whole = join_outputs(parts, 1)
         counts = [len(sample) for sample in samples]
@@ -180,6 +196,17 @@ class VectorisedEngine:
         frozen = {p.untyped_storage().data_ptr() for p in self.model.model.parameters()}
         rows = max(1, one.batches.shape[2])
         return ceil(sum(size for pointer, size in saved.items() if pointer not in frozen) / rows)
+
+
+def fitted(compute: Callable[[int], Whole], rows: int) -> Whole:
+    """What `compute(rows)` gives, with half as many rows at once each time that the memory did not hold them."""
+    while True:
+        try:
+            return compute(rows)
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                raise
+        rows //= 2
 
 
 def keep(ended: tuple[Parameters, ...], parameters: Parameters, optimizer: torch.optim.Optimizer, work: LocalWork) -> None:

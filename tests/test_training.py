@@ -63,7 +63,7 @@ def dense_training(work, k):
         optimizer.zero_grad()
         loss = functional.cross_entropy(dense_logits(own, work.base[[k]], 0, data.inputs["x"][index]), data.labels[index])
         loss.backward()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         norms.append(float(sum(t.grad.square().sum() for t in own.values()).sqrt()))
         for name, tensor in own.items():
             tensor.grad += work.correction[name][k : k + 1]
@@ -186,6 +186,33 @@ def test_logits_of_many_clients_on_many_samples_do_not_depend_on_the_portions(mo
     assert whole.shape == (4, 30, 4)
     monkeypatch.setattr("ilora.training.EVALUATION_ROWS", 12)
     torch.testing.assert_close(engine.logits(parameters, base, load_toy().test), whole, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("most", [1, 5, 40])
+def test_gradients_and_answers_are_the_same_from_as_few_rows_as_the_memory_holds(most, monkeypatch):
+    parameters, base = draw_setting()
+    samples = [torch.arange(n) for n in (3, 40, 1, 20)]
+    weights = [torch.ones(len(own)) for own in samples]
+
+    def all_of(engine):
+        answers = engine.own_logits(parameters, base, samples)
+        gradient = engine.gradient(parameters, base, samples, weights)
+        return [*gradient.values(), engine.logits(parameters, base, load_toy().test), *answers]
+
+    engine = VectorisedEngine(make_stacked(), load_toy().train, PLENTY)
+    whole = all_of(engine)
+    forward, seen = engine.model.forward, []
+
+    def full(own, own_base, inputs):
+        rows = inputs["x"].shape[0] * inputs["x"].shape[1]
+        if rows > max(most, len(own_base.ranks)):  # evaluation never takes a client apart from the others
+            raise torch.OutOfMemoryError("simulated")
+        seen.append(rows)
+        return forward(own, own_base, inputs)
+
+    monkeypatch.setattr(engine.model, "forward", full)
+    torch.testing.assert_close(all_of(engine), whole, atol=1e-4, rtol=1e-4)
+    assert max(seen) <= max(most, 4)
 
 
 def test_the_optimizers_are_adamw_without_decay_and_sgd_with_momentum():
