@@ -6,7 +6,8 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from ilora.tasks import data_folder, pretrain_text
-from ilora.tasks.pretrain_text import CLS, LENGTH, MASK, PAD, SEP, cut_in_two, epoch, join, mask, pretrain, save_backbone
+from ilora.tasks.masked_sentences import CLS, LENGTH, MASK, PAD, SEP, cut_in_two, epoch, join, learn_vocabulary, mask
+from ilora.tasks.pretrain_text import pretrain, save_backbone
 from ilora.tasks.text_cards import TEXT_MINI
 
 SINGLES: list[tuple[list[int], list[int]]] = [([10 + i] * (3 + i), []) for i in range(30)]
@@ -112,7 +113,7 @@ def test_what_is_shipped_is_a_stock_folder_in_half_precision_of_the_size_on_the_
 
 def test_what_is_saved_is_what_was_trained(tmp_path):
     model = pretrain_text.text_mini().eval()
-    tokenizer = pretrain_text.learn_vocabulary([("a film", "the film")])
+    tokenizer = learn_vocabulary([("a film", "the film")])
     expected = {name: tensor.half() for name, tensor in model.bert.state_dict().items()}
     save_backbone(model, tokenizer, tmp_path)
     for name, tensor in load_file(tmp_path / "model.safetensors").items():
