@@ -1,8 +1,8 @@
-"""Pace: how long a round takes here, judged by a run of the same task that this machine has trained."""
+"""Pace: how long a round takes here, judged by runs that this machine has trained, else by what was measured elsewhere."""
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ilora.experiment import Experiment
 from ilora.tasks import TASKS
@@ -15,7 +15,7 @@ LEAST_TESTS, MOST_TESTS = 40, 500  # test samples that each client sees at least
 BACKWARD = 2  # forward passes that a backward pass costs
 MOST_RUNS = 30  # the latest ones that are looked at
 
-_SAME = ("task", "backbone", "engine", "device", "precision")
+_MACHINE, _BACKBONE = ("engine", "device", "precision"), ("task", "backbone")
 
 
 def passes(experiment: Experiment) -> float:
@@ -34,17 +34,35 @@ def tests_of_client(tests: int, clients: int) -> int:
     return min(tests, MOST_TESTS, max(LEAST_TESTS, MOST_CLIENT_ROWS // clients))
 
 
-def expected_seconds(runs: "Iterable[Run]", experiment: Experiment) -> float | None:
-    """Seconds that a round of `experiment` will take: those of a like run among `runs` (latest first), by their forward passes.
+class Pace(NamedTuple):
+    """How long a round takes, in seconds, and the experiment by which that is judged; None: by the catalogue alone."""
 
-    Runs of the same method are believed first; None where no run tells.
+    seconds: float
+    judge: Experiment | None
+
+
+def expected_pace(runs: "Iterable[Run]", experiment: Experiment) -> Pace | None:
+    """The pace of `experiment` by the forward passes of a run among `runs` (latest first).
+
+    One on the same backbone is believed first, of these one of the same method; then one on another backbone, by the usual
+    times of both; then these times alone, which are those of two CPU cores. None where the backbone was never measured.
     """
     timed = [(own, run.seconds_per_round) for run in islice(runs, MOST_RUNS) if run.seconds_per_round and (own := _read(run))]
-    like = [(own, seconds) for own, seconds in timed if _alike(own, experiment)]
-    if not like:
-        return None
-    own, seconds = next((pair for pair in like if pair[0].method == experiment.method), like[0])
-    return seconds * passes(experiment) / passes(own)
+    here = [(own, seconds) for own, seconds in timed if _agree(own, experiment, _MACHINE)]
+    like = [pair for pair in here if _agree(pair[0], experiment, _BACKBONE)]
+    if like:
+        own, seconds = next((pair for pair in like if pair[0].method == experiment.method), like[0])
+        return Pace(seconds * passes(experiment) / passes(own), own)
+    usual = usual_seconds(experiment)
+    others = ((own, seconds, usual_seconds(own)) for own, seconds in here)
+    judge = next(((own, seconds / known) for own, seconds, known in others if known), (None, 1.0))
+    return None if usual is None else Pace(usual * judge[1], judge[0])
+
+
+def usual_seconds(experiment: Experiment) -> float | None:
+    """Seconds of a round on two CPU cores by the card of its backbone; None where that was never measured."""
+    card = TASKS[experiment.task].backbones.get(experiment.backbone)
+    return None if card is None or card.pass_ms is None else passes(experiment) * card.pass_ms / 1_000
 
 
 def duration(seconds: float) -> str:
@@ -61,5 +79,5 @@ def _read(run: "Run") -> Experiment | None:
         return None
 
 
-def _alike(one: Experiment, other: Experiment) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in _SAME)
+def _agree(one: Experiment, other: Experiment, names: tuple[str, ...]) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in names)

@@ -12,7 +12,7 @@ from ilora.dashboard.glossary import explain
 from ilora.dashboard.switchboard import fill_switchboard, mode_control, switchboard
 from ilora.experiment import DEVICES, ENGINES, MOST_CLIENTS, OPTIMIZERS, PRECISIONS, SKEWS, Experiment, profile_ranks
 from ilora.methods import METHODS
-from ilora.pace import duration, expected_seconds
+from ilora.pace import duration, expected_pace
 from ilora.tasks import TASKS, is_at_hand
 from ilora.tasks.catalogue import PLAIN_NAMES, TaskCard
 
@@ -281,11 +281,18 @@ def _length(form: Form) -> DeltaGenerator:
 
 
 def _say_pace(place: DeltaGenerator, experiment: Experiment) -> None:
-    """How long a round takes here, where an earlier run tells."""
-    seconds = expected_seconds(lab.store().runs(), experiment)
-    if seconds is not None:
-        whole = duration(seconds * experiment.rounds)
-        place.caption(f"By earlier runs here: about {duration(seconds)} for a round, {whole} for all.")
+    """How long a round takes here, and how one knows."""
+    pace = expected_pace(lab.store().runs(), experiment)
+    if pace is None:
+        place.caption("Nobody has timed this backbone: the first round will tell how long one takes.")
+        return
+    times = f"{duration(pace.seconds)} for a round, {duration(pace.seconds * experiment.rounds)} for all"
+    if pace.judge is None:
+        place.caption(f"Roughly {times}, on two CPU cores. Your first run will tell how fast this machine is.")
+    elif (pace.judge.task, pace.judge.backbone) == (experiment.task, experiment.backbone):
+        place.caption(f"By earlier runs here: about {times}.")
+    else:
+        place.caption(f"Roughly {times}, judged by a run of {TASKS[pace.judge.task].title} here.")
 
 
 def _advanced(form: Form) -> None:

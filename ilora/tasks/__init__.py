@@ -23,6 +23,7 @@ LETTERS_VIT = BackboneCard(
         "mlp-in": (128, 64),
         "mlp-out": (64, 128),
     },
+    pass_ms=0.2,
 )
 
 TASKS: dict[str, TaskCard] = {

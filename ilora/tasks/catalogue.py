@@ -23,6 +23,7 @@ class BackboneCard:
     linears: Mapping[str, tuple[int, int]]  # plain name of a linear -> (d_out, d_in); layers of different widths: the smallest
     targets: tuple[str, ...] = TARGETS  # the linears that carry adapters by default
     download: str = ""  # what has to be fetched first, and how large it is; empty: nothing
+    pass_ms: float | None = None  # a round's time over its forward passes on two CPU cores, ms, roughly; None: never measured
 
     def smallest_dimension(self, targets: Sequence[str]) -> int:
         """Largest rank that every layer named by `targets` can carry."""

@@ -35,18 +35,21 @@ _PUBLISHED = {
         "86 million parameters, 224 x 224 pixels.",
         _linears(768, 3072),
         download="The model is downloaded first: 346 MB, once.",
+        pass_ms=120,
     ),
     "microsoft/swin-base-patch4-window7-224": BackboneCard(
         "Swin-B, ImageNet",
         "88 million parameters, 224 x 224 pixels.",
         _linears(128, 512),
         download="The model is downloaded first: 352 MB, once.",
+        pass_ms=140,
     ),
     "facebook/deit-tiny-patch16-224": BackboneCard(
         "DeiT-Ti/16, ImageNet",
         "6 million parameters, 224 x 224 pixels.",
         _linears(192, 768),
         download="The model is downloaded first: 23 MB, once.",
+        pass_ms=12,
     ),
 }
 
@@ -56,7 +59,9 @@ CIFAR_TASKS = {
         about="60,000 colour photographs of 32 x 32 pixels in ten classes. A round is scored on 2,000 of the 10,000 test images,"
         " the first 200 of each class; with another backbone than cifar-vit on all of them.",
         backbones={
-            CIFAR_VIT: BackboneCard("cifar-vit, CIFAR-100", "A small vision transformer that has only seen CIFAR-100.", _SMALL),
+            CIFAR_VIT: BackboneCard(
+                "cifar-vit, CIFAR-100", "A small vision transformer that has only seen CIFAR-100.", _SMALL, pass_ms=0.8
+            ),
             **_PUBLISHED,
         },
         any_backbone=True,
@@ -77,6 +82,7 @@ CIFAR_TASKS = {
                 "cifar-vit-50, half of CIFAR-100",
                 "A small vision transformer that has seen fifty of the classes; the task is the other fifty.",
                 _SMALL,
+                pass_ms=0.8,
             ),
             **_PUBLISHED,
         },

@@ -5,22 +5,22 @@ from collections.abc import Mapping
 from ilora.tasks.catalogue import BackboneCard, TaskCard
 
 
-def _encoder(title: str, about: str, width: int, inner: int, download: str = "") -> BackboneCard:
+def _encoder(title: str, about: str, width: int, inner: int, pass_ms: float, megabytes: int = 0) -> BackboneCard:
     """A BERT-like encoder: square attention matrices (width, width) and an MLP of `inner` numbers."""
     attention = dict.fromkeys(("query", "key", "value", "output"), (width, width))
-    return BackboneCard(title, about, attention | {"mlp-in": (inner, width), "mlp-out": (width, inner)}, download=download)
+    download = f"The model is downloaded first: {megabytes} MB, once." if megabytes else ""
+    linears = attention | {"mlp-in": (inner, width), "mlp-out": (width, inner)}
+    return BackboneCard(title, about, linears, download=download, pass_ms=pass_ms)
 
 
 TEXT_MINI = _encoder(
-    "text-mini", "A BERT of 1.3 million numbers that has read GLUE's training sentences, never their labels.", 128, 512
+    "text-mini", "A BERT of 1.3 million numbers that has read GLUE's training sentences, never their labels.", 128, 512, 0.35
 )
 ENCODERS: Mapping[str, BackboneCard] = {
     "text-mini": TEXT_MINI,
-    "roberta-base": _encoder("RoBERTa base", "125 million numbers (arXiv:1907.11692).", 768, 3072, "Model: 499 MB, once."),
-    "distilbert-base-uncased": _encoder(
-        "DistilBERT base", "66 million numbers (arXiv:1910.01108).", 768, 3072, "Model: 268 MB, once."
-    ),
-    "bert-base-uncased": _encoder("BERT base", "110 million numbers (arXiv:1810.04805).", 768, 3072, "Model: 440 MB, once."),
+    "roberta-base": _encoder("RoBERTa base", "125 million numbers (arXiv:1907.11692).", 768, 3072, 18, 499),
+    "distilbert-base-uncased": _encoder("DistilBERT base", "66 million numbers (arXiv:1910.01108).", 768, 3072, 9, 268),
+    "bert-base-uncased": _encoder("BERT base", "110 million numbers (arXiv:1810.04805).", 768, 3072, 18, 440),
 }
 
 
@@ -46,7 +46,7 @@ def _glue(
         metrics=metrics,
         regression=not classes,
         any_backbone=True,
-        download=f"Data: {megabytes} MB, once.",
+        download=f"{title} is downloaded first: {megabytes} MB, once.",
         files=(f"{title}/train.tsv",),
     )
 

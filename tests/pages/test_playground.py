@@ -105,6 +105,13 @@ def test_a_wrong_scaling_is_named(open_app):
     assert app.button(key="run").disabled
 
 
+def test_before_run_the_page_says_what_is_fetched_and_how_long_a_round_takes(open_app, tmp_path):
+    text = said(open_app(task="cifar10", data=str(tmp_path)))
+    assert "CIFAR-10 is downloaded first: 170 MB, once." in text
+    assert "for a round" in text
+    assert "Nobody has timed this backbone" in said(open_app(task="sst2", backbone="some/model", data=str(tmp_path)))
+
+
 def test_an_ingredient_can_be_swapped(open_app, store):
     app = open_app()
     app.selectbox(key="option.ilora.corrected.aggregate").select("svd").run()
