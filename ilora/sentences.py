@@ -1,6 +1,6 @@
 """What a record says in plain words: one sentence for each figure, which is also its text alternative. No screen, no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import isfinite
 
 import numpy as np
@@ -150,13 +150,22 @@ def holdings(facts: RunFacts) -> str:
     return _amounts(facts) + _noise(facts)
 
 
+def left_out(now: Collection[int], then: Collection[int]) -> str:
+    """Which clients this run leaves out, and which the next one will, where that differs; "" if nobody."""
+    said = f" This run leaves out {_listed(now)}." if now else ""
+    return said + (f" The next run leaves out {_listed(then)}." if set(then) != set(now) else "")
+
+
+def _listed(clients: Collection[int]) -> str:
+    """Clients by their numbers: "client 3", "clients 1, 2 and 5"."""
+    names = [str(int(k) + 1) for k in sorted(clients)]
+    if len(names) < 2:
+        return f"client {names[0]}" if names else "nobody"
+    return f"clients {', '.join(names[:-1])} and {names[-1]}"
+
+
 def _noise(facts: RunFacts) -> str:
-    if not facts.noisy:
-        return ""
-    names = [str(k + 1) for k in facts.noisy]
-    if len(names) == 1:
-        return f" The labels of client {names[0]} are random."
-    return f" The labels of clients {', '.join(names[:-1])} and {names[-1]} are random."
+    return f" The labels of {_listed(facts.noisy)} are random." if facts.noisy else ""
 
 
 def _amounts(facts: RunFacts) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from ilora import figures
 from ilora.figures import Trace
+from ilora.figures.frame import CLEAR
 from ilora.methods import METHODS
 from tests.factory import LAYERS, RANKS, make_facts, make_history, make_round
 
@@ -120,6 +121,33 @@ def test_absent_clients_are_pale():
     facts, record = make_facts(), make_round(1, (2, 4))
     opacity = {bar.name: bar.marker.opacity[0] for bar in figures.participation(record, facts).data}
     assert opacity == {"rank 2": 1.0, "rank 4": 1.0, "rank 8": 0.25, "rank 16": 0.25}
+
+
+def test_clients_that_are_left_out_are_hollow_and_stay_where_they_are():
+    record, facts = make_round(1, (2, 4, 2, 4)), make_facts((2, 4, 2, 4))
+    for make in (
+        lambda: figures.holdings(facts),
+        lambda: figures.participation(record, facts),
+        lambda: figures.clients_accuracy(record),
+        lambda: figures.drift(record, LAYER),
+    ):
+        plain, hollow = make(), figures.hollow(make(), [0])
+        assert dots(hollow) == dots(plain)
+        for trace, before in zip(hollow.data, plain.data, strict=True):
+            empty = {k for k, colour in zip(trace.meta, trace.marker.color, strict=False) if colour == CLEAR}
+            assert empty == set(trace.meta) & {0}
+            assert before.marker.color in (trace.marker.color, trace.marker.color[0])  # the first gives the legend its look
+
+
+def dots(figure):
+    """What every point stands for, and where it is, whatever their order."""
+    return {(trace.name, *map(str, dot)) for trace in figure.data for dot in zip(trace.meta, trace.x, trace.y, strict=True)}
+
+
+def test_a_client_that_is_left_out_is_drawn_hollow_and_without_a_line_to_the_server():
+    plain, without = figures.idea([2, 4, 8]), figures.idea([2, 4, 8], [1])
+    assert len(without.layout.shapes) == len(plain.layout.shapes) - 1
+    assert [sum(shape.fillcolor == CLEAR for shape in figure.layout.shapes) for figure in (plain, without)] == [0, 2]
 
 
 def test_an_error_of_rounding_size_is_not_blown_up():

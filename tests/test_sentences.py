@@ -91,6 +91,13 @@ def test_alignment_is_held_against_chance():
     assert "overlap 0.20 on average, where random subspaces would have 0.12" in text
 
 
+def test_it_is_said_who_is_left_out_now_and_next():
+    assert sentences.left_out((), ()) == ""
+    assert sentences.left_out((2,), (2,)) == " This run leaves out client 3."
+    assert sentences.left_out((2,), ()) == " This run leaves out client 3. The next run leaves out nobody."
+    assert sentences.left_out((), (0, 4, 2)) == " The next run leaves out clients 1, 3 and 5."
+
+
 def test_one_client_alone_is_no_error():
     record = one_client_round()
     assert "no pair of clients" in sentences.alignment(record, LAYER)

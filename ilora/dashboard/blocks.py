@@ -1,6 +1,7 @@
 """Blocks of a page: a chart with its sentence and explanation, the row of headline numbers, the badge of a method."""
 
 import re
+from collections.abc import Callable
 from typing import Literal
 
 import pandas as pd
@@ -17,7 +18,7 @@ from ilora.experiment import Experiment
 from ilora.measures import measure_of, with_totals
 from ilora.methods import METHODS, PROVENANCE, Method
 from ilora.records import Round, main_score
-from ilora.sentences import NOTHING, moved
+from ilora.sentences import NOTHING, left_out, moved
 from ilora.source import source_of
 
 _PARTS = re.compile(r"[;,]\s*\\(?:;|quad|qquad)\s*")
@@ -37,8 +38,15 @@ def chart_block(name: str, view: View) -> None:
     draw(f"chart.{name}", chart.title, chart.figure(view), chart.sentence(view), chart)
 
 
-def draw(key: str, title: str, figure: go.Figure, sentence: str, chart: Chart | Reading | None = None) -> None:
-    """A titled figure, the sentence under it, and behind a popover how to read it."""
+def draw(
+    key: str,
+    title: str,
+    figure: go.Figure,
+    sentence: str,
+    chart: Chart | Reading | None = None,
+    on_client: Callable[[int], None] | None = None,
+) -> None:
+    """A titled figure, the sentence under it, and behind a popover how to read it; `on_client` is told of a click on a client."""
     with st.container(border=True, height="stretch", key=f"block.{key}"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f"##### {title}", help=explain_all(f"{title}. {chart.reading if chart else ''}") or None)
@@ -46,7 +54,7 @@ def draw(key: str, title: str, figure: go.Figure, sentence: str, chart: Chart | 
                 if chart:
                     explanation(chart)
                 chart_export(key, title, figure, sentence)
-        show_figure(figure, key, sentence)
+        show_figure(figure, key, sentence, on_client)
         st.caption(sentence)
 
 
@@ -137,8 +145,9 @@ def method_line(name: str, mode: str, record: Round) -> None:
         st.caption(moved(record))
 
 
-def welcome_picture(experiment: Experiment | None, sentence: str) -> None:
+def welcome_picture(experiment: Experiment | None, sentence: str, on_client: Callable[[int], None] | None = None) -> None:
     """The set-up in a picture that follows the settings, before anything has been run."""
     shown = experiment or Experiment()
-    figure = figures.idea(shown.client_ranks)
-    draw("idea", "Many clients, one backbone, adapters of different ranks", figure, sentence)
+    figure = figures.idea(shown.client_ranks, shown.left_out)
+    sentence += left_out((), shown.left_out)
+    draw("idea", "Many clients, one backbone, adapters of different ranks", figure, sentence, on_client=on_client)

@@ -20,6 +20,7 @@ function theme(box) {
       font: { family: token("font"), color: text },
       xaxis: { ...axis, showgrid: false },
       yaxis: axis,
+      modebar: { bgcolor: token("background-color"), color: token("gray-text-color") || text, activecolor: text },
       hoverlabel: { bgcolor: token("background-color"), bordercolor: token("border-color"), font: { color: text, family: token("font") } },
     },
   };
@@ -38,15 +39,23 @@ function draw(box) {
   return plotly(file).then((Plotly) => Plotly.react(box, data, { ...layout, autosize: true, template: theme(box) }, config));
 }
 
-export default function ({ data, parentElement }) {
+// A trace that stands for clients says in `meta` which client each of its points is.
+function listen(box) {
+  const client = ({ points: [point] }) => point.data.meta?.[point.pointNumber];
+  box.on("plotly_click", (event) => client(event) !== undefined && box.ilora.choose(client(event)));
+  box.on("plotly_hover", (event) => box.classList.toggle("at-client", client(event) !== undefined));
+  box.on("plotly_unhover", () => box.classList.remove("at-client"));
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".ilora-chart");
   const first = !box.ilora;
-  box.ilora = data;
+  box.ilora = { ...data, choose: (client) => setTriggerValue("client", client) };
   box.style.height = `${data.height}px`;
   box.dataset.name = data.name;
   box.setAttribute("role", "figure");
   box.setAttribute("aria-label", data.alt);
-  draw(box).catch(() => { box.textContent = data.alt; });
+  draw(box).then(() => first && data.clicks && listen(box)).catch(() => { box.textContent = data.alt; });
   if (!first) return;
   new ResizeObserver(() => window.Plotly && box.clientWidth && window.Plotly.Plots.resize(box)).observe(box);
   box.addEventListener("transitionend", (event) => { if (event.target === box) draw(box); });

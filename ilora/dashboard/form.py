@@ -62,6 +62,7 @@ HIDABLE = {  # what a classroom's link may hide: fields, and the two parts that 
     "ingredients": "Ingredients",
 }
 CURRENT = "form.experiment"  # what the form last described
+LEFT_OUT = "setting.left_out"  # the key of the list of clients that are left out
 SAVED: dict[str, Any] = {"persist_state": "session"}
 
 
@@ -156,7 +157,7 @@ def fill(experiment: Experiment) -> None:
     listed = not isinstance(experiment.ranks, str)
     state[_key("profile")] = OWN_RANKS if listed else experiment.ranks
     state[_key("ranks")] = ", ".join(map(str, experiment.client_ranks))
-    state[_key("left_out")] = list(experiment.left_out)
+    state[LEFT_OUT] = list(experiment.left_out)
     state[_key("targets")] = list(experiment.targets)
     state[_key("scaling")] = "" if experiment.scaling is None else str(experiment.scaling)
     fill_switchboard(experiment.method, experiment.options)
@@ -233,11 +234,11 @@ def _left_out(form: Form) -> None:
     count = int(form.values.get("clients") or 1) if isinstance(named, str) else len(named)
     ranks = profile_ranks(named, count) if isinstance(named, str) else named
     state = st.session_state
-    state[_key("left_out")] = [k for k in state.get(_key("left_out"), ()) if k < count]
+    state[LEFT_OUT] = [k for k in state.get(LEFT_OUT, ()) if k < count]
     form.values["left_out"] = st.multiselect(
         "Leave out",
         range(count),
-        key=_key("left_out"),
+        key=LEFT_OUT,
         format_func=lambda k: f"client {k + 1} (rank {ranks[k]})",
         placeholder="nobody",
         help=explain("left out"),

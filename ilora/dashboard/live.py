@@ -3,8 +3,8 @@
 import streamlit as st
 
 from ilora import jobs
-from ilora.dashboard import lab, link
-from ilora.dashboard.blocks import chart_block, headline, method_line, welcome_picture
+from ilora.dashboard import lab, leaving, link
+from ilora.dashboard.blocks import headline, method_line, welcome_picture
 from ilora.dashboard.charts import SECTIONS, View
 from ilora.dashboard.exporting import run_export
 from ilora.dashboard.form import fill
@@ -60,8 +60,8 @@ def _run() -> Run | None:
 def _live(experiment: Experiment | None, run_id: str | None, alive: bool) -> None:
     trouble = jobs.tend(lab.store())
     run = _run()
-    if (run.id if run else None, run is not None and run.active) != (run_id, alive):
-        st.rerun()  # another run, or the timer has to start or to stop
+    if leaving.changed() or (run.id if run else None, run is not None and run.active) != (run_id, alive):
+        st.rerun()  # other settings, another run, or the timer has to start or to stop
     _buttons(experiment, run)
     if experiment is None or link.problems():
         st.caption(":red[:material/error: Something in the settings is not right; it is marked there.]")
@@ -204,7 +204,8 @@ def _welcome(experiment: Experiment | None) -> None:
         experiment,
         f"{(experiment or Experiment()).clients} clients share one frozen backbone (grey). Each trains only a thin pair of"
         " factors A and B (coloured; the higher its rank, the thicker) on its own samples, and sends them to the server. The"
-        " server makes one update of all. How it does that is the method's choice.",
+        " server makes one update of all. How it does that is the method's choice. Click a client to leave it out.",
+        leaving.toggle,
     )
     st.markdown("Press **Run** and watch what happens, round by round. The default experiment takes about a minute.")
     if last := next(filter(lab.known, lab.store().runs()), None):
@@ -271,10 +272,12 @@ def _rounds(run: Run) -> None:
         headline(history, record)
     view = View(run, history, record, facts, lens.layer, ghost=_ghost(run))
     _links(run, record.index, lens.layer)
+    if lens.section == "Clients":
+        st.caption(leaving.HINT)
     names = SECTIONS[lens.section]
     for pair in (names[i : i + 2] for i in range(0, len(names), 2)):
         for column, name in zip(st.columns(len(pair)), pair, strict=True):
             with column:
-                chart_block(name, view)
+                leaving.client_chart(name, view)
     kind = TASKS[run.experiment.task].kind
     st.caption(f"Seed {run.experiment.seed} · {machine(record, facts, kind)} · run `{run.id}`")

@@ -4,7 +4,7 @@ Every figure has a fixed height and a `uirevision`, draws SVG, leaves its ground
 work, and says its units on hover. Colours are Okabe and Ito's: colour and dash by method everywhere, colour by rank within a run.
 """
 
-from ilora.figures.clients import clients_accuracy, holdings, idea, participation
+from ilora.figures.clients import clients_accuracy, holdings, hollow, idea, participation, shows_clients
 from ilora.figures.collapse import coverage, effective_rank_over_rounds, energy_over_rounds, spectra_over_rounds
 from ilora.figures.export import as_block, as_html, as_table
 from ilora.figures.factors import factor_maps, handed_back, update_maps
@@ -38,6 +38,7 @@ __all__ = [
     "factor_maps",
     "handed_back",
     "holdings",
+    "hollow",
     "idea",
     "losses",
     "method_style",
@@ -51,6 +52,7 @@ __all__ = [
     "reliability",
     "rule_errors",
     "rule_label",
+    "shows_clients",
     "sizes",
     "spectra_over_rounds",
     "spectrum",

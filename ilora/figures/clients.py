@@ -1,12 +1,14 @@
 """Figures of the clients: what they hold, who took part, how good their own models are, and the set-up as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.basedatatypes import BaseTraceType
 
 from ilora.figures.frame import (
     BLUE,
+    CLEAR,
     FAINT,
     HEIGHT,
     MOST_BUBBLES,
@@ -57,6 +59,7 @@ def participation(record: Round, facts: RunFacts) -> go.Figure:
             y=[rank] * len(chosen),
             name=f"rank {rank}",
             customdata=[facts.samples[k] for k in chosen],
+            meta=chosen,
             marker={"color": colour, "opacity": opacity, "line": {"width": 0}},
             hovertemplate="rank %{y}, %{customdata} samples<extra>%{x}</extra>",
         )
@@ -70,7 +73,8 @@ def participation(record: Round, facts: RunFacts) -> go.Figure:
 def clients_accuracy(record: Round) -> go.Figure:
     """Main score of each client's own model on all classes and on its own mix of classes."""
     words = measure_of(main_score(record.metrics()))
-    labels = client_labels(record, len(record.clients["id"]))
+    ids = [int(identity) for identity in record.clients["id"]]
+    labels = client_labels(record, len(ids))
     figure = frame("", height=rows_height(len(labels)))
     for column, name, colour, symbol in (
         ("accuracy", "on all classes", BLUE, "circle"),
@@ -81,6 +85,7 @@ def clients_accuracy(record: Round) -> go.Figure:
             y=labels,
             mode="markers",
             name=name,
+            meta=ids,
             marker={"color": colour, "size": 11, "symbol": symbol},
             hovertemplate=f"%{{x:.{words.digits}f}} {words.unit}<extra>{name}</extra>",
         )
@@ -93,17 +98,46 @@ def clients_accuracy(record: Round) -> go.Figure:
     return figure
 
 
-def idea(ranks: Sequence[int], most: int = 8) -> go.Figure:
-    """The set-up in one picture: a server, and clients that share a frozen weight and train thin factors of their own rank."""
+def shows_clients(figure: go.Figure) -> bool:
+    """Whether points or bars of the figure stand for clients: such a trace says in `meta` which client each of them is."""
+    return any(trace.meta is not None for trace in figure.data)
+
+
+def hollow(figure: go.Figure, clients: Collection[int]) -> go.Figure:
+    """The figure with the points and bars of these clients hollow."""
+    for trace in figure.data:
+        if trace.meta is not None and set(trace.meta) & set(clients):
+            _put_last(trace, clients)
+            colour, out = trace.marker.color, [k in clients for k in trace.meta]
+            line = {"color": colour, "width": [2 if each else 0 for each in out]}
+            trace.marker.update(color=[CLEAR if each else colour for each in out], line=line)
+    return figure
+
+
+def _put_last(trace: BaseTraceType, clients: Collection[int]) -> None:
+    """Move these clients behind the others: the first point gives the legend its look."""
+    order = sorted(range(len(trace.meta)), key=lambda i: trace.meta[i] in clients)
+    for name in ("x", "y", "customdata", "marker.size", "marker.opacity", "meta"):
+        if name in trace and not np.isscalar(values := trace[name]) and values is not None:
+            trace[name] = [values[i] for i in order]
+
+
+def idea(ranks: Sequence[int], left_out: Collection[int] = (), most: int = 8) -> go.Figure:
+    """The set-up in one picture: a server, and clients that share a frozen weight and train thin factors of their own rank.
+
+    Clients that are left out are hollow and have no line to the server.
+    """
     shown = list(ranks)[:most]
     colours, greatest = rank_colours(ranks), max(ranks)
     figure = frame("", height=HEIGHT, legend=False)
     for k, rank in enumerate(shown):
         x = (k + 0.5) * 10 / len(shown)
-        _draw_client(figure, x, min(0.42, 3 / len(shown)), 0.06 + 0.26 * rank / greatest, colours[rank])
+        _draw_client(figure, x, min(0.42, 3 / len(shown)), 0.06 + 0.26 * rank / greatest, colours[rank], k in left_out)
         label = f"rank {rank}" if len(shown) <= 6 else f"r {rank}"
         figure.add_annotation(x=x, y=0.0, text=label, showarrow=False, yanchor="top")
-        figure.add_shape(type="line", x0=5, y0=3.0, x1=x, y1=1.95, line={"color": FAINT, "width": 1.5, "dash": "dot"})
+        if k not in left_out:
+            figure.add_shape(type="line", x0=5, y0=3.0, x1=x, y1=1.95, line={"color": FAINT, "width": 1.5, "dash": "dot"})
+    _add_names(figure, shown)
     _draw_box(figure, (4.2, 5.8), (3.0, 3.75), "rgba(0,114,178,0.15)", BLUE)
     figure.add_annotation(x=5, y=3.375, text="server", showarrow=False)
     if len(ranks) > most:
@@ -125,16 +159,31 @@ def _add_bubbles(figure: go.Figure, facts: RunFacts, labels: list[str], rank: in
         mode="markers",
         name=f"rank {rank}",
         customdata=sizes,
+        meta=[int(k) for k, _ in points],
         marker=marker | {"color": colour, "line": {"width": 0}},
         hovertemplate="%{customdata} samples of class %{x}<extra>%{y}</extra>",
     )
 
 
-def _draw_client(figure: go.Figure, x: float, half: float, thick: float, colour: str) -> None:
-    """A frozen square with the factors A (flat) and B (tall) beside it, as thick as the rank."""
+def _add_names(figure: go.Figure, ranks: Sequence[int]) -> None:
+    """What hovering over a drawn client says."""
+    figure.add_scatter(
+        x=[(k + 0.5) * 10 / len(ranks) for k in range(len(ranks))],
+        y=[0.85] * len(ranks),
+        mode="markers",
+        meta=list(range(len(ranks))),
+        marker={"symbol": "square", "size": 60, "color": CLEAR},
+        text=[client_name(k, rank) for k, rank in enumerate(ranks)],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _draw_client(figure: go.Figure, x: float, half: float, thick: float, colour: str, left_out: bool = False) -> None:
+    """A frozen square with the factors A (flat) and B (tall) beside it, as thick as the rank; hollow if it is left out."""
+    fill, edge = (CLEAR, colour) if left_out else (colour, "")
     _draw_box(figure, (x - half, x + half), (0.15, 1.15), "rgba(127,138,150,0.12)", FAINT)
-    _draw_box(figure, (x - half, x + half), (1.25, 1.25 + 1.4 * thick), colour)
-    _draw_box(figure, (x + 1.12 * half, x + (1.12 + thick) * half), (0.15, 1.15), colour)
+    _draw_box(figure, (x - half, x + half), (1.25, 1.25 + 1.4 * thick), fill, edge)
+    _draw_box(figure, (x + 1.12 * half, x + (1.12 + thick) * half), (0.15, 1.15), fill, edge)
 
 
 def _draw_box(figure: go.Figure, x: tuple[float, float], y: tuple[float, float], fill: str, edge: str = "") -> None:

@@ -114,6 +114,7 @@ def drift(record: Round, layer: str) -> go.Figure:
             name=f"rank {rank}",
             marker={"color": colour, "line": {"width": 0}},
             customdata=np.asarray(found.movement_norm)[chosen],
+            meta=[int(record.clients["id"][k]) for k in chosen],
             hovertemplate="%{y:.2f} times the mean movement<br>own movement: %{customdata:.3f}"
             f"<extra>client %{{x}}, rank {rank}</extra>",
         )

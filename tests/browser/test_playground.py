@@ -124,6 +124,19 @@ def test_charts_change_in_place(page):
     assert lab.evaluate("window.lost") == 0
 
 
+def test_a_click_on_a_client_leaves_it_out_and_a_second_one_takes_it_back(page):
+    tab = page("playground?clients=4")
+    client = tab.locator(".st-key-block-idea .points path").nth(2)
+    said = tab.get_by_text("The next run leaves out client 3.")
+    client.click(force=True, timeout=SECONDS)  # the layer that plotly lies over a figure takes the click
+    expect(said).to_be_visible(timeout=SECONDS)
+    expect(tab.get_by_test_id("stSidebar").get_by_text("client 3 (rank 8)")).to_be_visible()
+    tab.wait_for_function("location.search.includes('left_out=2')")
+    client.click(force=True)
+    expect(said).to_have_count(0, timeout=SECONDS)
+    tab.wait_for_function("!location.search.includes('left_out')")
+
+
 def test_controls_answer_while_a_run_trains(page, record_property):
     """Measured, not asserted: machines differ. The figures are printed and land in the test report."""
     lab = page("playground?rounds=3&local_steps=1")

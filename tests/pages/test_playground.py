@@ -1,9 +1,10 @@
 """The playground: settings become an experiment, a link brings them back, and every wrong value is named."""
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from ilora import tasks
-from ilora.dashboard import asking, lab
+from ilora.dashboard import asking, form, lab
 from ilora.dashboard.charts import CHARTS
 from ilora.dashboard.view import View
 from ilora.experiment import Experiment
@@ -375,6 +376,40 @@ def test_a_client_can_be_left_out(open_app, store):
     assert address(app)["left_out"] == "2"
     setting(app, "number_input", "clients").set_value(2).run()
     assert app.multiselect(key="setting.left_out").value == []
+
+
+@pytest.mark.parametrize(
+    ("before", "client", "after", "said"),
+    [
+        ([], 1, [1], []),
+        ([1, 2], 1, [2], []),
+        ([0, 2], 1, [0, 2], ["Client 2 stays: it is the last one that takes part."]),
+        ([0], 7, [0], ["Client 8 is not among the 3 clients of the settings."]),
+    ],
+)
+def test_a_click_on_a_client_leaves_it_out_or_takes_it_back(before, client, after, said):
+    app = AppTest.from_function(click_on, args=(client,))
+    app.session_state[form.CURRENT], app.session_state[form.LEFT_OUT] = Experiment(clients=3), before
+    app.run()
+    assert not app.exception
+    assert app.session_state[form.LEFT_OUT] == after
+    assert [toast.value for toast in app.toast] == said
+
+
+def click_on(client):
+    """What the page calls when a mouse clicks on a client in a chart."""
+    from ilora.dashboard import leaving
+
+    leaving.toggle(client)
+
+
+def test_charts_of_clients_say_who_is_left_out_now_and_next(open_app, store):
+    run = store_run(store, Experiment(clients=4, left_out=[1], rounds=3), done=3)
+    app = open_app(run=run, left_out="1,2", clients="4")
+    app.segmented_control(key="section").set_value("Clients").run()
+    assert said(app).count("This run leaves out client 2. The next run leaves out clients 2 and 3.") == 4
+    app.segmented_control(key="section").set_value("Overview").run()
+    assert "leaves out" not in said(app)
 
 
 def test_a_pinned_run_stays_behind_the_next_one(open_app, store):
