@@ -15,11 +15,6 @@ from ilora.tasks.base import Data
 from ilora.tasks.styles import Style
 
 
-def client_styles(styles: Sequence[str], clients: int) -> tuple[str, ...]:
-    """The style of each client, K of them: the task's styles in turn."""
-    return tuple(styles[k % len(styles)] for k in range(clients))
-
-
 def in_style(data: Data, style: Style) -> Data:
     """All samples in one style."""
     return replace(data, inputs=style(data.inputs))

@@ -12,6 +12,7 @@ from ilora.experiment import Experiment
 from ilora.partition import (
     bin_names,
     class_counts,
+    client_styles,
     label_borders,
     label_groups,
     noisy_clients,
@@ -43,7 +44,7 @@ def hold(task: Task, e: Experiment, device: str) -> Holdings:
     groups, classes = label_groups(labels), task.card.classes or bin_names(labels)
     shares = partition(groups, clients, e.skew, alpha=e.alpha, shards=e.shards, seed=e.seed)
     train, plain_test = task.train.to(device), task.test.to(device)
-    styles = attributes.client_styles(task.card.styles, clients) if e.skew == "attribute" else ()
+    styles = client_styles(task.card.styles, clients) if e.skew == "attribute" else ()
     if styles:
         train = attributes.dressed(train, shares, styles, task.styles)
     noisy = noisy_clients(clients, e.noisy_clients, e.seed)

@@ -4,6 +4,7 @@ No client is ever empty: while one is, it takes one sample from the client that 
 """
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -107,6 +108,11 @@ def with_random_labels(labels: np.ndarray, shares: Shares, noisy: tuple[int, ...
     for k in noisy:
         mixed[shares[k]] = numpy_generator(seed, "noisy labels", k).choice(np.unique(labels), len(shares[k]))
     return mixed
+
+
+def client_styles(styles: Sequence[str], clients: int) -> tuple[str, ...]:
+    """The style of each client, K of them: the task's styles in turn."""
+    return tuple(styles[k % len(styles)] for k in range(clients))
 
 
 def class_counts(labels: np.ndarray, shares: Shares, classes: int) -> np.ndarray:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ilora.attributes import client_styles, dressed, in_all_styles, in_style
+from ilora.attributes import dressed, in_all_styles, in_style
 from ilora.examination import Findings, examine_clients
 from ilora.experiment import Experiment
+from ilora.partition import client_styles
 from ilora.simulation import Simulation
 from ilora.store import facts_from_json, facts_to_json
 from ilora.tasks import TASKS, load_task

@@ -8,7 +8,7 @@ import torch
 from ilora.experiment import Experiment
 from ilora.simulation import Simulation
 from ilora.tasks import TASKS, data_folder, load_task
-from ilora.tasks.toy_text import DIALECTS, FORMS, NOUNS, Clause, Review, reviews, say
+from ilora.tasks.toy_reviews import DIALECTS, FORMS, NOUNS, Clause, Review, reviews, say
 
 CARD = TASKS["toy-text"]
 GOOD, BAD = Clause(0, 1, 0, False, False), Clause(1, -1, 0, False, False)
