@@ -1,57 +1,54 @@
-"""Training samples as the app shows them, and who would hold them: plain numpy, at once, before any run.
+"""Who would hold which training samples, and some of them to look at: plain numpy, at once, before any run."""
 
-Kept for the embedded task only; of other tasks a run's facts say who holds how many.
-"""
-
-from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from ilora.experiment import Experiment
-from ilora.partition import Shares, class_counts, partition
+from ilora.partition import (
+    Shares,
+    bin_names,
+    class_counts,
+    client_styles,
+    label_groups,
+    noisy_clients,
+    partition,
+    with_random_labels,
+)
 from ilora.records import Array, RunFacts
-from ilora.tasks import TASKS, data_folder
+from ilora.tasks import TASKS
+from ilora.tasks.shown import Shown, read_tested
 
-
-class Samples(NamedTuple):
-    """labels (n,), pictures (n, height, width) in 0..255."""
-
-    labels: Array
-    pictures: Array
+GAP, WIDTH = 1 / 16, 64  # between two pictures, as a share of their width; pixels that a picture is at least wide
 
 
 class Holdings(NamedTuple):
-    """Who holds what: shares of sample indices, and the same as counts (K, classes)."""
+    """Who holds what."""
 
-    shares: Shares
-    counts: Array
-
-
-def file_of(task: str) -> Path:
-    """Where the samples of a task would be."""
-    return data_folder() / f"{task}-samples.safetensors"
-
-
-@lru_cache(maxsize=4)
-def samples_of(task: str) -> Samples | None:
-    """The training samples of a task in the order in which runs number them; None where they are not kept."""
-    if not file_of(task).exists():
-        return None
-    kept = load_file(file_of(task))
-    return Samples(kept["labels"].astype(np.int64), kept["pictures"])
+    shares: Shares  # each client's sample indices
+    groups: Array  # (n,) the class of every sample, or the bin of its label
+    labels: Array  # (n,) as the clients hold them: random at noisy clients
+    counts: Array  # (K, classes)
+    classes: tuple[str, ...]  # of a regression: the bins of its labels
+    styles: tuple[str, ...]  # (K,) under attribute skew
+    noisy: tuple[int, ...]
 
 
-def holdings(experiment: Experiment) -> Holdings | None:
-    """Who holds what in an experiment, as its run will have it; None where the task's samples are not kept."""
-    samples = samples_of(experiment.task)
-    if samples is None:
-        return None
-    e = experiment
-    shares = partition(samples.labels, e.clients or 1, e.skew, alpha=e.alpha, shards=e.shards, seed=e.seed)
-    return Holdings(shares, class_counts(samples.labels, shares, len(TASKS[e.task].classes)))
+def holdings(e: Experiment, shown: Shown) -> Holdings:
+    """Who holds what in an experiment, as its run will have it; ValueError for more clients than samples."""
+    clients = len(e.client_ranks)
+    groups, classes = label_groups(shown.labels), shown.classes or bin_names(shown.labels)
+    shares = partition(groups, clients, e.skew, alpha=e.alpha, shards=e.shards, seed=e.seed)
+    noisy = noisy_clients(clients, e.noisy_clients, e.seed)
+    return Holdings(
+        shares,
+        groups,
+        with_random_labels(shown.labels, shares, noisy, e.seed) if noisy else shown.labels,
+        class_counts(groups, shares, len(classes)),
+        classes,
+        client_styles(TASKS[e.task].styles, clients) if e.skew == "attribute" else (),
+        noisy,
+    )
 
 
 def facts_of(experiment: Experiment, held: Holdings) -> RunFacts:
@@ -61,7 +58,7 @@ def facts_of(experiment: Experiment, held: Holdings) -> RunFacts:
         ranks=np.array(experiment.client_ranks),
         samples=held.counts.sum(1),
         class_counts=held.counts,
-        classes=TASKS[experiment.task].classes,
+        classes=held.classes,
         layers=(),
         shapes=(),
         device="",
@@ -71,6 +68,8 @@ def facts_of(experiment: Experiment, held: Holdings) -> RunFacts:
         backbone_parameters=0,
         adapter_parameters=np.zeros(len(held.shares), dtype=np.int64),
         head_parameters=0,
+        styles=held.styles,
+        noisy=held.noisy,
     )
 
 
@@ -81,9 +80,29 @@ def entropy(counts: Array) -> Array:
     return np.exp(-(shares * logs).sum(1))
 
 
-def some_of(samples: Samples, share: Array, count: int) -> Array:
-    """(count, height, width) pictures of one client, spread evenly over its classes; blank where it has fewer."""
-    ordered = share[np.argsort(samples.labels[share], kind="stable")]
-    chosen = ordered[np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)]
-    blank = np.zeros((count - len(chosen), *samples.pictures.shape[1:]), dtype=samples.pictures.dtype)
-    return np.concatenate([samples.pictures[chosen], blank])
+def some_of(groups: Array, share: Array, count: int) -> Array:
+    """Up to `count` of one client's samples, sorted by class and spread evenly over all that it holds."""
+    ordered = share[np.argsort(groups[share], kind="stable")]
+    return ordered[np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)]
+
+
+def sheet(pictures: Array, rows: int, columns: int) -> Array:
+    """Pictures (m, C, H, W), enlarged whole times, on a sheet (h, w, 4) uint8 with room for rows x columns; clear between."""
+    _, channels, height, width = pictures.shape
+    times = -(-WIDTH // width)
+    gap = max(1, round(GAP * width * times))
+    large = np.moveaxis(pictures, 1, -1).repeat(times, 1).repeat(times, 2)
+    large = large.repeat(3, -1) if channels == 1 else large
+    down, across = height * times + gap, width * times + gap
+    whole = np.zeros((rows * down - gap, columns * across - gap, 4), dtype=np.uint8)
+    for i, picture in enumerate(large):
+        top, left = i // columns * down, i % columns * across
+        whole[top : top + down - gap, left : left + across - gap, :3] = picture
+        whole[top : top + down - gap, left : left + across - gap, 3] = 255
+    return whole
+
+
+def tested_text(e: Experiment, styles: tuple[str, ...], sample: int) -> tuple[str, ...]:
+    """The sentence, or the pair, of a test sample, in the style in which the server is asked; errors as in `shown.read`."""
+    occurring = tuple(dict.fromkeys(styles)) or ("",)
+    return read_tested(e.task, e.data).said(sample, occurring[sample % len(occurring)])

@@ -172,9 +172,9 @@ def _amounts(facts: RunFacts) -> str:
     seen = (np.asarray(facts.class_counts) > 0).sum(1)
     most, least, poorest = int(np.argmax(facts.samples)), int(np.argmin(facts.samples)), int(np.argmin(seen))
     if facts.clients == 1:
-        return f"One client holds all {int(facts.samples[0])} samples, of {int(seen[0])} classes."
-    text = f"Client {most + 1} holds most, {int(facts.samples[most])} samples;"
-    text += f" client {least + 1} holds least, {int(facts.samples[least])}."
+        return f"One client holds all {int(facts.samples[0]):,} samples, of {int(seen[0])} classes."
+    text = f"Client {most + 1} holds most, {int(facts.samples[most]):,} samples;"
+    text += f" client {least + 1} holds least, {int(facts.samples[least]):,}."
     if seen[poorest] == len(facts.classes):
         text += " Everyone sees every class"
         return text + (f", in a style of its own: {', '.join(dict.fromkeys(facts.styles))}." if facts.styles else ".")

@@ -136,18 +136,15 @@ def sizes(facts: RunFacts) -> str:
     """How unequal the amounts are."""
     most, least = int(max(facts.samples)), int(min(facts.samples))
     if most - least <= 1:
-        return f"All {facts.clients} clients hold about the same: {most} samples."
+        return f"All {facts.clients} clients hold about the same: {most:,} samples."
     heavy = int(np.argmax(facts.samples))
     share = 100 * most / int(sum(facts.samples))
-    return f"Client {heavy + 1} holds {most} samples, {share:.0f} % of all; the poorest client {least}."
+    return f"Client {heavy + 1} holds {most:,} samples, {share:.0f} % of all; the poorest client {least:,}."
 
 
-def pictures(facts: RunFacts, rows: int) -> str:
-    """Whose pictures are drawn."""
-    seen = [
-        f"client {k + 1} only {facts.classes[int(np.argmax(facts.class_counts[k]))]}"
-        for k in range(rows)
-        if (np.asarray(facts.class_counts[k]) > 0).sum() == 1
-    ]
-    text = f"Training samples of {'all' if rows == facts.clients else f'the first {rows}'} clients, sorted by class."
-    return text + (f" One class only: {_listed(seen[:3])}." if seen else "")
+def samples_shown(facts: RunFacts, rows: int) -> str:
+    """Whose samples are shown, and who holds one class only."""
+    counts = np.asarray(facts.class_counts[:rows])
+    single = [f"client {k + 1} ({facts.classes[int(counts[k].argmax())]})" for k in range(rows) if (counts[k] > 0).sum() == 1]
+    text = f"Some training samples of {'all' if rows == facts.clients else f'the first {rows}'} clients, sorted by class."
+    return text + (f" One class only: {_listed(single[:3])}." if single else "")

@@ -86,7 +86,7 @@ class Form:
 
     def problem(self, name: str, sentence: str) -> None:
         """Say what is wrong under the control of a field."""
-        self.places.get(name, next(iter(self.places.values()))).markdown(f":red[:material/error: {_plain(sentence)}]")
+        self.places.get(name, next(iter(self.places.values()))).markdown(f":red[:material/error: {plain(sentence)}]")
 
 
 @contextmanager
@@ -404,7 +404,7 @@ def _scaling(text: str) -> float | str | None:
         return text.strip()
 
 
-def _plain(sentence: str) -> str:
+def plain(sentence: str) -> str:
     """A sentence that Markdown leaves as it is."""
     for sign in r"\`*_[]$<>~#":
         sentence = sentence.replace(sign, "\\" + sign)

@@ -1,19 +1,22 @@
 """Who holds what: the partition of a run, or of settings that are moved, drawn at once and without training."""
 
+import numpy as np
 import streamlit as st
 
 from ilora import figures, samples, sentences_inside
 from ilora.dashboard.blocks import draw
 from ilora.dashboard.charts import CHARTS
-from ilora.dashboard.form import ALPHAS, CURRENT, PROFILES, SKEW_NAMES
+from ilora.dashboard.form import ALPHAS, CURRENT, PROFILES, SKEW_NAMES, plain
 from ilora.dashboard.glossary import explain
+from ilora.dashboard.samples import cards
 from ilora.dashboard.view import Reading, View
 from ilora.experiment import Experiment
 from ilora.records import RunFacts
 from ilora.samples import Holdings
 from ilora.sentences import holdings as holdings_sentence
+from ilora.tasks import TASKS
+from ilora.tasks.shown import BY_BACKBONE, Shown, read
 
-PICTURES, MOST_ROWS = 10, 12
 MORE_RANKS = {name: title for name, title in PROFILES.items() if name != "list"}
 SIZES_READING = Reading(
     "One bar per client. A client with more samples counts more when the server averages, unless the method weighs otherwise.",
@@ -26,67 +29,95 @@ CLASSES_READING = Reading(
     r"\exp\Big(-\sum_cq_{k,c}\log q_{k,c}\Big)",
     ("ilora.samples:entropy",),
 )
-PICTURES_READING = Reading(
-    "Real training samples of each client, sorted by class and spread over all that it holds. Where the skew is in the looks, the"
-    " change of looks happens in training and is not drawn here.",
-    "",
-    ("ilora.samples:some_of",),
-)
 
 
 @st.fragment
 def try_it() -> None:
     """Controls, and who would hold what; nothing is trained."""
     experiment = _controls()
-    held = samples.holdings(experiment)
-    if held is None:
-        st.info("The samples of this task are not kept with the program.")
-        return
-    show(samples.facts_of(experiment, held), experiment, held)
+    if found := _read(experiment):
+        shown, held = found
+        facts = samples.facts_of(experiment, held)
+        show(facts, experiment)
+        cards(facts, held, shown)
 
 
 def of_run(view: View) -> None:
-    """Who holds what in a stored run."""
-    show(view.facts, view.run.experiment, samples.holdings(view.run.experiment))
+    """Who holds what in a stored run, and samples of it where its files are at hand and still the same."""
+    show(view.facts, view.run.experiment)
+    if not (found := _read(view.run.experiment)):
+        return
+    shown, held = found
+    if np.array_equal(held.counts, view.facts.class_counts):
+        cards(view.facts, held, shown)
+    else:
+        st.info("The samples that lie here now are not those of this run, so none are shown.", icon=":material/info:")
+
+
+def show(facts: RunFacts, experiment: Experiment) -> None:
+    """The charts of one partition."""
+    effective = samples.entropy(facts.class_counts)
+    sentence = sentences_inside.classes(facts, effective)
+    draw("data.holdings", "Who holds what", figures.holdings(facts), holdings_sentence(facts), CHARTS["holdings"])
+    if TASKS[experiment.task].regression:
+        st.caption("The labels are numbers. Classes here are bins of the number that hold about equally many samples each.")
+    left, right = st.columns(2)
+    with left:
+        figure = figures.classes_seen(facts, effective)
+        draw("data.classes", "How many classes each client sees", figure, sentence, CLASSES_READING)
+    with right:
+        draw("data.sizes", "How many samples each client has", figures.sizes(facts), sentences_inside.sizes(facts), SIZES_READING)
+
+
+def _read(experiment: Experiment) -> tuple[Shown, Holdings] | None:
+    """The task's samples and who holds them; None, and a sentence on the page, where they cannot be read."""
+    try:
+        with st.spinner("Reading the samples, once"):
+            shown = read(experiment.task, experiment.backbone, experiment.data)
+        return shown, samples.holdings(experiment, shown)
+    except (OSError, ValueError) as error:
+        st.info(plain(str(error)), icon=":material/info:")
+        return None
 
 
 def _controls() -> Experiment:
     """The settings that decide who holds what; at first those of the playground."""
     start: Experiment = st.session_state.get(CURRENT) or Experiment()
     with st.grid("auto", min_column_width=220, gap="medium"):
-        clients = st.slider("Clients", 1, 40, min(40, start.clients or 8), key="data.clients")
-        skews = [name for name in SKEW_NAMES if name != "attribute"]
-        own = start.skew if start.skew in skews else "label"
-        skew = st.selectbox("Who holds what", skews, skews.index(own), key="data.skew", format_func=SKEW_NAMES.__getitem__)
-        if skew in ("label", "quantity"):
-            near = min(ALPHAS, key=lambda value: abs(value - start.alpha))
-            alpha = st.select_slider(
-                "Dirichlet α", ALPHAS, near, key="data.alpha", help=explain("alpha"), format_func="{:g}".format
-            )
-        else:
-            alpha = start.alpha
+        task = _select("task", "Task", {name: card.title for name, card in TASKS.items()}, start.task, explain("task"))
+        card, same = TASKS[task], task == start.task
+        backbone = start.backbone if same else card.backbone
+        if task in BY_BACKBONE:
+            titles = {name: known.title for name, known in card.backbones.items()}
+            titles.setdefault(backbone, backbone)
+            backbone = _select("backbone", "Backbone", titles, backbone, explain("backbone"))
+        folder = _folder(start.data if same else "") if card.download else ""
+        clients = st.slider("Clients", 1, 40, min(40, start.clients or 8), key="data.clients", help=explain("client"))
+        skews = {name: words for name, words in SKEW_NAMES.items() if name != "attribute" or card.styles}
+        skew = _select("skew", "Who holds what", skews, start.skew, explain("skew"))
+        alpha = _alpha(start.alpha) if skew in ("label", "quantity") else start.alpha
         shards = st.slider("Shards per client", 1, 10, 2, key="data.shards", help=explain("shards")) if skew == "shards" else 2
         seed = st.number_input("Seed", 0, 2**31 - 1, start.seed, key="data.seed", help=explain("seed"))
-        ranks = st.selectbox("Ranks", list(MORE_RANKS), key="data.ranks", format_func=MORE_RANKS.__getitem__)
-    return Experiment(clients=clients, skew=skew, alpha=alpha, shards=shards, seed=seed, ranks=ranks)
+        ranks = _select("ranks", "Ranks", MORE_RANKS, "spread", explain("ranks"))
+    return Experiment(
+        task=task, backbone=backbone, data=folder, clients=clients, skew=skew, alpha=alpha, shards=shards, seed=seed, ranks=ranks
+    )
 
 
-def show(facts: RunFacts, experiment: Experiment, held: Holdings | None) -> None:
-    """The charts of one partition."""
-    effective = samples.entropy(facts.class_counts)
-    sentence = sentences_inside.classes(facts, effective)
-    draw("data.holdings", "Who holds what", figures.holdings(facts), holdings_sentence(facts), CHARTS["holdings"])
-    left, right = st.columns(2)
-    with left:
-        draw(
-            "data.classes", "How many classes each client sees", figures.classes_seen(facts, effective), sentence, CLASSES_READING
-        )
-    with right:
-        draw("data.sizes", "How many samples each client has", figures.sizes(facts), sentences_inside.sizes(facts), SIZES_READING)
-    kept = samples.samples_of(experiment.task)
-    if held is None or kept is None:
-        st.caption("Sample pictures of this task are not kept with the program.")
-        return
-    pictures = [samples.some_of(kept, share, PICTURES) for share in held.shares[:MOST_ROWS]]
-    figure = figures.picture_sheet(pictures, list(facts.ranks[:MOST_ROWS]))
-    draw("data.pictures", "What it looks like", figure, sentences_inside.pictures(facts, len(pictures)), PICTURES_READING)
+def _select(name: str, label: str, titles: dict[str, str], first: str, about: str) -> str:
+    """A choice among titles; what was chosen before stays while it is still offered."""
+    key, offered = f"data.{name}", list(titles)
+    if st.session_state.get(key) not in offered:
+        st.session_state[key] = first if first in offered else offered[0]
+    return str(st.selectbox(label, offered, key=key, format_func=lambda value: titles.get(value, value), help=about))
+
+
+def _folder(first: str) -> str:
+    """Where the task's files lie."""
+    st.session_state.setdefault("data.folder", first)
+    return st.text_input("Data folder", key="data.folder", placeholder="data/cache", max_chars=500, help=explain("data")).strip()
+
+
+def _alpha(first: float) -> float:
+    near = min(ALPHAS, key=lambda value: abs(value - first))
+    return st.select_slider("Dirichlet α", ALPHAS, near, key="data.alpha", help=explain("alpha"), format_func="{:g}".format)

@@ -12,7 +12,7 @@ from ilora.figures.frame import method_style, rank_colours
 from ilora.figures.layers import alignment, angles, drift, error_by_layer, spectrum
 from ilora.figures.rounds import Trace, error_split, losses, over_rounds, traffic
 from ilora.figures.rules import rule_errors, rule_label, truncation
-from ilora.figures.samples import classes_seen, picture_sheet, sizes
+from ilora.figures.samples import classes_seen, sizes
 from ilora.figures.space import angle_spectrum, corrections, paths, planes, turned
 from ilora.figures.sureness import branch, council, probe, reliability, sureness_over_rounds
 
@@ -45,7 +45,6 @@ __all__ = [
     "over_rounds",
     "participation",
     "paths",
-    "picture_sheet",
     "planes",
     "probe",
     "rank_colours",

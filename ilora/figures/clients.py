@@ -25,17 +25,18 @@ from ilora.records import Round, RunFacts, main_score
 from ilora.sentences import client_name
 
 LARGEST_BUBBLE = 26  # pixels across
+MOST_CLASSES = 25  # beyond which bubbles would touch: a heat map takes their place
 
 
 def holdings(facts: RunFacts) -> go.Figure:
     """Who holds what: clients by classes, the area of a bubble is the number of samples."""
     counts = np.asarray(facts.class_counts)
     labels = [client_name(k, rank) for k, rank in enumerate(facts.ranks)]
-    many = len(labels) > MOST_BUBBLES
+    many = len(labels) > MOST_BUBBLES or len(facts.classes) > MOST_CLASSES
     figure = frame("", height=max(TALL, 60 + 24 * min(len(labels), MOST_BUBBLES)), legend=not many)
     if many:
         hover = "%{y}: %{z} samples of class %{x}<extra></extra>"
-        figure.add_heatmap(z=counts, x=list(facts.classes), y=labels, hovertemplate=hover)
+        figure.add_heatmap(z=np.where(counts > 0, counts, np.nan), x=list(facts.classes), y=labels, hovertemplate=hover)
     else:
         for rank, colour in rank_colours(facts.ranks).items():
             _add_bubbles(figure, facts, labels, rank, colour)

@@ -116,24 +116,3 @@ def test_control_variates_are_switched_on_and_off_by_one_button(open_app, store)
 def test_a_method_without_a_correction_says_so(open_app, store):
     run_id = store_run(store, Experiment(method="fedit", rounds=2), done=2)
     assert "corrects no gradients" in said(open_app("drift", run=run_id))
-
-
-def test_the_partition_follows_alpha_at_once(open_app):
-    app = open_app("data")
-    even, uneven = 10.0, 0.03
-    seen = []
-    for alpha in (even, uneven):
-        app.select_slider(key="data.alpha").set_value(alpha).run()
-        text = said(app)
-        seen.append(float(text.split("A client holds ")[1].split(" of ")[0]))
-    assert seen[0] == 10
-    assert seen[1] < 8
-    assert len(app.get(CHART)) == 4
-
-
-def test_a_runs_own_data_are_shown(open_app, store):
-    run_id = store_run(store, Experiment(ranks=(2, 4, 8), rounds=2), done=2)
-    app = open_app("data", run=run_id)
-    assert app.segmented_control(key="data.source").value == "A run's data"
-    assert app.selectbox(key="explorer.run").value == run_id
-    assert len(app.get(CHART)) == 4
