@@ -9,6 +9,7 @@ import pandas as pd
 from ilora.measures import MEASURES, Measure, measure_of, with_totals
 from ilora.records import Round, RunFacts, main_score
 
+PAIRWISE = ("alignment", "cosine")  # measures that compare clients with each other
 NOTHING = 5e-5  # a relative error below this is shown as nothing: float32 rounding
 
 
@@ -42,6 +43,8 @@ def over_rounds(measure: str, history: pd.DataFrame, at: int | None = None) -> s
     """What a scalar does over the rounds, up to round `at`."""
     row, before = _rows(history, at)
     words = measure_of(measure)
+    if measure in PAIRWISE and not isfinite(row[measure]):
+        return f"After round {int(row['index'])} there is no {words.title.lower()}: it takes two clients that moved."
     text = f"After round {int(row['index'])}: {words.title.lower()} {words.show(row[measure])}"
     if before is not None and isfinite(before[measure]) and isfinite(row[measure]):
         text += f", {_change(words, row[measure] - before[measure])} round {int(before['index'])}"
@@ -190,10 +193,10 @@ def traffic(history: pd.DataFrame, at: int | None = None) -> str:
     )
 
 
-def spectrum(record: Round, layer: str) -> str:
-    """How many directions the server's update uses, and how much of it the smallest rank can hold."""
+def spectrum(record: Round, layer: str, smallest: int | None = None) -> str:
+    """How many directions the server's update uses, and how much of it the smallest rank of all clients can hold."""
     found = record.layers[layer]
-    smallest = int(np.min(record.clients["rank"]))
+    smallest = smallest or int(np.min(record.clients["rank"]))
     where = layer_names(list(record.layers))[layer]
     if not isfinite(found.effective_rank):
         return f"In round {record.index} the server's update of {where} is zero."

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def rules(outcomes: Sequence["Outcome"], ranks: Sequence[int], own: str = "") -> str:
     """What averaging the factors costs, which rule loses least, and what the smallest client is left with."""
+    if len(ranks) == 1:
+        return f"With one client, of rank {ranks[0]}, there is nothing to average: the ideal update is its own."
     found = {outcome.rule: outcome for outcome in outcomes}
     span = f"rank {min(ranks)}" if min(ranks) == max(ranks) else f"ranks {min(ranks)} to {max(ranks)}"
     text = f"With {len(ranks)} clients of {span}, averaging A and B {_loses(found['mean'].server)}"
@@ -79,14 +81,14 @@ def received(name: str, A: Array, B: Array, rank: int, scale: float) -> str:
     if not np.any(B):
         return f"{name} starts with B = 0: its update is zero, its A is random."
     length = np.linalg.norm(scale * B @ A)
-    return f"{name} holds {rank} of {len(A)} slots; its update s·BA has length {length:.2g}."
+    return f"{name} holds {rank} of {len(A)} slots; their product s·BA has length {length:.2g}."
 
 
 def trained(name: str, moved: float, loss: float, dA: Array, dB: Array) -> str:
     """How far local training moved a client, and which factor moved more."""
     a, b = float(np.linalg.norm(dA)), float(np.linalg.norm(dB))
     still = [factor for factor, change in (("A", a), ("B", b)) if change == 0]
-    text = f"{name}'s update moved by {moved:.2g} in this layer; its mean loss was {loss:.2f}."
+    text = f"{name} moved its update by {moved:.2g} in this layer; its mean loss was {loss:.2f}."
     if still:
         return text + f" {' and '.join(still)} did not move."
     return text + f" A changed by {a:.2g} and B by {b:.2g}."
@@ -95,7 +97,7 @@ def trained(name: str, moved: float, loss: float, dA: Array, dB: Array) -> str:
 def sent(name: str, numbers: int, dense: int, weight: float) -> str:
     """What an upload costs against a whole matrix, and how much it counts."""
     return (
-        f"{name}'s factors are {numbers:,} numbers in this layer, where the whole matrix has {dense:,}."
+        f"{name} sends {numbers:,} numbers for this layer, where the whole matrix has {dense:,}."
         f" It counts {100 * weight:.0f} % of the average."
     )
 
@@ -119,22 +121,28 @@ def handed_back(name: str, error: float, merges: bool, least: float) -> str:
     """How far a client is from the ideal when the next round begins."""
     if merges:
         return f"Everyone merges the whole update into its base: {name.lower()} is {_percent(error)} away from the ideal update."
+    if error < NOTHING:
+        return f"{name} holds exactly the ideal update."
     return f"{name} is {_percent(error)} away from the ideal update; the closest client {_percent(least)}."
 
 
 def classes(facts: RunFacts, effective: Array) -> str:
     """How many classes a client sees, on average and at worst."""
     held = (np.asarray(facts.class_counts) > 0).sum(1)
+    if facts.clients == 1:
+        return f"The only client holds {held[0]} of {len(facts.classes)} classes, in effect {effective[0]:.1f}."
     poorest = int(np.argmin(effective))
     return (
         f"A client holds {held.mean():.1f} of {len(facts.classes)} classes on average, in effect {effective.mean():.1f}."
-        f" {client_name(poorest).capitalize()} sees fewest: {held[poorest]}, in effect {effective[poorest]:.1f}."
+        f" {client_name(poorest).capitalize()} sees fewest in effect, {effective[poorest]:.1f} of {held[poorest]} that it holds."
     )
 
 
 def sizes(facts: RunFacts) -> str:
     """How unequal the amounts are."""
     most, least = int(max(facts.samples)), int(min(facts.samples))
+    if facts.clients == 1:
+        return f"The only client holds all {most} samples."
     if most - least <= 1:
         return f"All {facts.clients} clients hold about the same: {most:,} samples."
     heavy = int(np.argmax(facts.samples))

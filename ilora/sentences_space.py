@@ -24,6 +24,8 @@ def angle_spectrum(name: str, spectra: Mapping[str, Array], ranks: Sequence[int]
 def planes(found: Planes, labels: Sequence[str]) -> str:
     """How much of the clients' strongest directions three common ones hold, and who stands apart."""
     lengths = np.square(found.axes).sum((1, 2))
+    if len(labels) == 1:
+        return f"Only {labels[0]} trained in this round, so its plane stands alone."
     apart = int(np.argmin(lengths))
     return (
         f"Three common directions hold {100 * found.share:.0f} % of the clients' two strongest directions."
@@ -36,8 +38,9 @@ def paths(found: Paths, at: int) -> str:
     t = found.rounds.index(at) if at in found.rounds else len(found.rounds) - 1
     start, end = found.server[t], found.server[t + 1]
     step, local = float(np.linalg.norm(end - start)), np.linalg.norm(found.clients[t] - start, axis=1)
+    who = f"clients go {local.min():.2g} to {local.max():.2g}" if len(local) > 1 else f"only client goes {local[0]:.2g}"
     return (
-        f"In round {found.rounds[t]} the clients go {local.min():.2g} to {local.max():.2g} far in this plane,"
+        f"In round {found.rounds[t]} the {who} far in this plane,"
         f" the server {step:.2g}."
         f" The plane holds {100 * found.share:.0f} % of all squared distances."
     )
@@ -48,7 +51,8 @@ def corrections(record: Round) -> str:
     clients = record.clients
     ratio = np.asarray(clients["correction_norm"]) / np.maximum(np.asarray(clients["gradient_norm"]), 1e-12)
     if not np.any(ratio):
-        return f"In round {record.index} the control variates are still zero: nobody has sent a gradient before."
+        why = "they are still zero: nobody has sent a gradient before" if record.index == 1 else "everyone remembers the same"
+        return f"In round {record.index} the control variates change nothing: {why}."
     most = int(np.argmax(ratio))
     name = client_name(clients["id"][most], clients["rank"][most])
     against = int((np.asarray(clients["cosine_to_correction"]) < 0).sum())
@@ -61,6 +65,10 @@ def corrections(record: Round) -> str:
 def turned(record: Round) -> str:
     """How many clients the correction brings closer to the mean gradient."""
     before, after = np.asarray(record.clients["cosine_to_mean"]), np.asarray(record.clients["corrected_cosine_to_mean"])
+    if len(before) == 1:
+        return f"In round {record.index} there is only one client: its gradient is the mean gradient."
+    if np.allclose(before, after, atol=1e-6):
+        return f"In round {record.index} nothing is corrected: the mean cosine to the mean gradient is {before.mean():.2f}."
     closer = int((after > before + 1e-6).sum())
     return (
         f"In round {record.index} the correction turns {closer} of {len(before)} clients closer to the mean gradient:"
@@ -87,6 +95,10 @@ def energy(series: Mapping[str, Array], at: int, smallest: int) -> str:
     after = f"After round {int(series['index'][t])}"
     if not np.isfinite(held - ideal):
         return f"{after} there is no update to divide up."
+    if held > 99.9 and ideal > 99.9:
+        return (
+            f"{after} rank {smallest} holds all of both updates, the server's and the ideal: there is nothing beyond it to lose."
+        )
     text = f"{after} rank {smallest} holds {held:.0f} % of the server's update and {ideal:.0f} % of the ideal."
     return text + (
         " The server's update is collapsing." if held - ideal > 10 else " No sign of collapse." if held - ideal < 3 else ""
@@ -107,6 +119,9 @@ def coverage(owned: Array, smallest: int) -> str:
     """How few clients stand behind the last slot."""
     if owned[-1] > 0.999:
         return f"All {len(owned)} slots are everyone's."
+    held = int((owned > 0).sum())
+    if held < len(owned):
+        return f"Nobody of this round has {'slot' if held + 1 == len(owned) else f'slots {held + 1} to'} {len(owned)}."
     share = f"clients with {100 * owned[-1]:.0f} % of the weight"
     return f"The first {smallest} slots are everyone's; slot {len(owned)} belongs to {share}."
 

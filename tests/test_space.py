@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from ilora import figures, sentences_space
+from ilora import figures, sentences, sentences_inside, sentences_space
 from ilora.geometry import Paths, Planes
 from tests.factory import make_round
 
@@ -39,7 +40,9 @@ def test_the_server_is_drawn_up_to_the_round_that_is_looked_at_and_clients_start
     assert list(server.x) == [0, 1]
     arrow = late.data[-1]
     assert (list(arrow.x), list(arrow.y)) == ([1, 3], [0, 1])
-    assert "the clients go 2.2 to 2.2 far in this plane, the server 1.4" in sentences_space.paths(PATHS, 2)
+    assert "the only client goes 2.2 far in this plane, the server 1.4" in sentences_space.paths(PATHS, 2)
+    two = PATHS._replace(clients=tuple(np.concatenate([ends, ends + 1]) for ends in PATHS.clients))
+    assert "the clients go 2.2 to 3.6 far in this plane" in sentences_space.paths(two, 2)
     assert "40 %" in sentences_space.paths(PATHS, 2)
 
 
@@ -59,7 +62,9 @@ def test_the_sentences_count_the_clients_that_are_turned():
     assert "strongest for client 2 (rank 4), 2.0 times" in said
     assert "For 1 of 2 clients" in said
     nothing = corrected([0, 0], [0, 0], ratio=[0, 0], cosine=[0, 0])
-    assert "still zero" in sentences_space.corrections(nothing)
+    assert "everyone remembers the same" in sentences_space.corrections(nothing)
+    assert "still zero" in sentences_space.corrections(replace(nothing, index=1))
+    assert "nothing is corrected" in sentences_space.turned(nothing)
 
 
 def test_collapse_is_said_where_the_server_is_poorer_than_the_ideal():
@@ -104,3 +109,14 @@ def test_planes_of_rank_one_clients_are_lines():
     figure = figures.planes(Planes(axes, 1.0), ["client 1 (rank 1)", "client 2 (rank 4)"], [1, 4])
     assert [trace.type for trace in figure.data].count("mesh3d") == 1
     assert "hold 100 %" in sentences_space.planes(Planes(axes, 1.0), ["client 1 (rank 1)", "client 2 (rank 4)"])
+
+
+def test_one_client_alone_is_compared_with_nobody():
+    alone = ["client 3 (rank 2)"]
+    assert "stands alone" in sentences_space.planes(Planes(np.ones((1, 2, 3)), 1.0), alone)
+    whole = SERIES | {name: np.ones(3) for name in ("energy_share", "energy_share_ideal")}
+    assert "nothing beyond it to lose" in sentences_space.energy(whole, 3, 2)
+    assert "slots 3 to 4" in sentences_space.coverage(np.array([1, 0.5, 0, 0]), 1)
+    assert "nothing to average" in sentences_inside.rules([], [2])
+    history = pd.DataFrame({"index": [1], "cosine": [float("nan")]})
+    assert "it takes two clients" in sentences.over_rounds("cosine", history)

@@ -102,8 +102,8 @@ CHARTS: dict[str, Chart] = {
     ),
     "spectrum": Chart(
         "Directions in use",
-        lambda view: figures.spectrum(view.record, view.layer),
-        lambda view: sentences.spectrum(view.record, view.layer),
+        lambda view: figures.spectrum(view.record, view.layer, min(view.facts.ranks)),
+        lambda view: sentences.spectrum(view.record, view.layer, min(view.facts.ranks)),
         "Singular values, strongest direction first: grey what the clients learned together, blue what the server kept. If blue"
         " falls away right of the dashed line, the update collapses to the smallest rank.",
         EFFECTIVE_RANK + r",\qquad\rho=\frac{\sum_{i\le r_{\min}}\sigma_i^2}{\sum_i\sigma_i^2}",

@@ -123,8 +123,8 @@ def drift(record: Round, layer: str) -> go.Figure:
     return figure
 
 
-def spectrum(record: Round, layer: str) -> go.Figure:
-    """Singular values of the ideal update and of what the server holds; the line marks the smallest rank."""
+def spectrum(record: Round, layer: str, smallest: int | None = None) -> go.Figure:
+    """Singular values of the ideal update and of what the server holds; the line marks the smallest rank (the round's, if not given)."""
     found = record.layers[layer]
     figure = frame("")
     ideal = {"line": {"color": FAINT, "width": 7}, "mode": "lines"}
@@ -135,13 +135,13 @@ def spectrum(record: Round, layer: str) -> go.Figure:
     ):
         slots = np.arange(1, len(values) + 1)
         figure.add_scatter(x=slots, y=values, name=name, hovertemplate="%{y:.3g}<extra>" + name + "</extra>", **style)
-    smallest = int(np.min(record.clients["rank"]))
+    smallest = smallest or int(np.min(record.clients["rank"]))
     figure.add_vline(x=smallest + 0.5, line={"color": FAINT, "width": 1.5, "dash": "dash"})
     figure.add_annotation(
         x=smallest + 0.6, y=0.97, yref="paper", text=f"smallest rank: {smallest}", showarrow=False, xanchor="left", yanchor="top"
     )
-    figure.update_xaxes(title="direction, strongest first", range=[0.5, len(found.singular_values_ideal) + 0.5])
-    figure.update_yaxes(rangemode="tozero")
+    figure.update_xaxes(title="direction, strongest first", range=[0.5, len(found.singular_values_ideal) + 0.5], tickformat="d")
+    figure.update_yaxes(rangemode="tozero", title="singular value")
     return figure
 
 
