@@ -84,11 +84,34 @@ GLOSSARY = {
     "proximal term": "A pull back to where the round started. It keeps clients from running off.",
     "ingredient": "What a method does in one stage of a round. A method is one ingredient per stage.",
     "personalised": "Parts of the model stay with the clients, so that there is no single global model.",
+    "calibration error": "How far a model's sureness and its being right are apart: of answers that it is 80 % sure of, 80 %"
+    " should be right. 0 is honest.",
+    "ensemble": "Several models that answer together: the mean of their probabilities counts.",
+    "member": "One of the models of an ensemble. LoRA-Ensemble trains several adapters, each merged for itself.",
+    "entropy": "How undecided probabilities are, in nats: 0 one sure answer; ln(classes), 2.3 for ten, a plain guess.",
+    "policy": "A model that is taught by rewards: it picks an answer and is told how good it was, not which one is right.",
+    "reward": "A number that says how good an answer was.",
+    "router": "In MoR: a small network that decides for every prompt whose reward counts how much.",
+    "pass@k": "The chance that at least one of k drawn answers is right.",
+    "linear probe": "A linear classifier on frozen features. What it can name stands in the features for all to read.",
+    "scenario": "A ready-made experiment that shows one thing, with a word on what to watch.",
+    "sweep": "The same experiment once for each of several values of one setting.",
     "PEFT": "The Python library whose adapters can be loaded beside a pretrained model; ours are written in its format.",
 }
 ALSO = {"Dirichlet": "alpha", "drift": "client drift", "alignment": "subspace alignment", "principal angles": "principal angle"}
 TITLES = {"alpha": "Dirichlet α", "skew": "Skew (who holds what)", "targets": "Adapted layers"}
-CONTROLS = {"ranks", "task", "skew", "mode", "targets", "device", "seed", "chance"}  # words too common to be explained in a text
+CONTROLS = {
+    "scenario",
+    "ranks",
+    "task",
+    "skew",
+    "mode",
+    "targets",
+    "device",
+    "seed",
+    "chance",
+}  # words too common to be explained in a text
+ALSO |= {"rewards": "reward", "members": "member", "probe": "linear probe"}
 ALSO |= {"singular values": "singular value", "control variates": "control variate", "factors": "factor", "slots": "slot"}
 
 
