@@ -31,5 +31,10 @@ def _pair(first: str, second: str, view: View) -> None:
 
 
 title("Where do the clients run off to?")
+st.markdown(
+    "Each client trains on its own samples, so it moves towards what suits only itself. That is **client drift**. The server's"
+    " step is the mean of the clients' ways, and the more they part, the shorter it is. A **control variate** tells a client"
+    " where everyone goes."
+)
 explore(draw, factors=True)
 on_and_off(shown_run().experiment)

@@ -22,9 +22,10 @@ def card(name: str, method: Method) -> None:
         st.markdown(f":small[{', '.join(part for part in (method.authors, str(method.year or ''), where) if part)}]")
         st.markdown(method.idea)
         show_formula(method.formula)
+        choices = "; ".join(method.choices)
         for label, text in (
             ("Note", method.note),
-            ("Ours where the source is silent", "; ".join(method.choices)),
+            ("Ours where the source is silent", f"{choices[:1].upper()}{choices[1:]}"),
             ("Cost", method.cost),
         ):
             if text:

@@ -17,7 +17,13 @@ def draw(view: View) -> None:
     sides = list(SIDES)
     st.session_state.setdefault("side", sides[0])
     side = st.segmented_control(
-        "Subspaces of", sides, key="side", format_func=SIDES.__getitem__, required=True, persist_state="session"
+        "Subspaces of",
+        sides,
+        key="side",
+        format_func=SIDES.__getitem__,
+        required=True,
+        persist_state="session",
+        help="An update BA writes into the columns of B and reads along the rows of A. Look at either side.",
     )
     view = replace(view, side=side or sides[0])
     left, right = st.columns(2)
@@ -43,4 +49,8 @@ def draw(view: View) -> None:
 
 
 title("Do the clients pull in the same directions?")
+st.markdown(
+    "What a client of rank r changes in a layer lies in **r directions**, a small subspace. Clients whose subspaces **overlap**"
+    " can be merged with little loss; where they point apart, a merged adapter of the same rank has to leave something out."
+)
 explore(draw, factors=True)

@@ -30,6 +30,10 @@ BADGES: dict[str, tuple[Literal["green", "orange", "violet"], str]] = {
     "corrected": ("orange", ":material/build:"),
     "own": ("violet", ":material/person:"),
 }
+SHORT = {  # of a provenance that is too long for a badge on a phone
+    "reconstruction": "reconstruction: the paper's idea in our form",
+    "corrected": "the paper's algorithm, bookkeeping corrected",
+}
 
 
 def chart_block(name: str, view: View) -> None:
@@ -128,7 +132,9 @@ def provenance_badge(method: Method, mode: str = "") -> None:
     """Where the formulas of a method, in one of its modes, come from."""
     provenance = method.provenance_of(mode)
     colour, icon = BADGES[provenance]
-    st.badge(PROVENANCE[provenance][0].upper() + PROVENANCE[provenance][1:], icon=icon, color=colour)
+    words, whole = SHORT.get(provenance), PROVENANCE[provenance]
+    label = words or whole
+    st.badge(label[0].upper() + label[1:], icon=icon, color=colour, help=f"{whole[0].upper()}{whole[1:]}." if words else None)
 
 
 def method_line(name: str, mode: str, record: Round) -> None:

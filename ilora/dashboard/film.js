@@ -18,7 +18,7 @@ export default function ({ data, parentElement }) {
     at = Math.max(0, Math.min(index, last));
     box.ilora = { figure: data.frames[at].figure, file: data.file, name: "film" };
     box.setAttribute("aria-label", data.frames[at].caption);
-    caption.textContent = data.frames[at].caption;
+    caption.textContent = data.frames[at].caption.replace(/(\d) (%|MB)/g, "$1\u00a0$2"); // a number and its unit stay on one line
     back.disabled = at === 0;
     next.disabled = at === last;
     draw(box).catch(() => { box.textContent = data.alt; });

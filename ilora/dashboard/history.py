@@ -51,12 +51,12 @@ def as_table(runs: Sequence[Run]) -> pd.DataFrame:
         rows.append(
             {
                 "Name": run.name,
-                "Method": _method(run),
-                "Status": run.status,
-                "Rounds": f"{run.done} of {run.rounds}",
                 "Accuracy": 100 * run.last["accuracy"] if run.last and not other else None,
                 **({"Other score": score_text(run.last) if other else ""} if any(others) else {}),
+                "Status": run.status,
+                "Rounds": f"{run.done} of {run.rounds}",
                 "Error": 100 * run.last["aggregation_error"] if run.last else None,
+                "Method": _method(run),
                 "Started": datetime.fromtimestamp(run.created),
                 "Note": run.note,
                 "Id": run.id,
@@ -69,7 +69,9 @@ def _columns() -> dict[str, Any]:
     config = st.column_config
     return {
         "Accuracy": config.NumberColumn(format="%.1f %%", help="Test accuracy after the last finished round."),
-        "Other score": config.TextColumn(help="Of tasks that are not scored by accuracy, after the last finished round."),
+        "Other score": config.TextColumn(
+            width="medium", help="Of tasks that are not scored by accuracy, after the last finished round."
+        ),
         "Error": config.NumberColumn("Aggregation error", format="%.1f %%"),
         "Started": config.DatetimeColumn(format="D MMM, HH:mm"),
     }

@@ -29,9 +29,8 @@ def overview(room: Classroom, learner: str) -> None:
     answers = room.answers(learner)
     with st.grid("auto", min_column_width=320, gap="small"):
         for number, lesson in enumerate(all_lessons().values(), start=1):
-            with st.container(border=True, height="stretch", key=f"lesson.{lesson.id}"):
-                st.markdown(f"##### {number}. {lesson.title}")
-                st.markdown(lesson.question)
+            with st.container(border=True, height="stretch", vertical_alignment="distribute", key=f"lesson.{lesson.id}"):
+                st.markdown(f"##### {number}. {lesson.title}\n{lesson.question}")
                 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
                     st.caption(f"{lesson.minutes} minutes · {standing(lesson, answers)}", width="content")
                     done = _answered(lesson, answers)

@@ -1,5 +1,6 @@
 """One round in five steps, on the tensors of a real round: broadcast, local training, upload, merge, hand back."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,9 +71,7 @@ def _bar() -> str:
         st.button(
             "Next step", key="step.next", shortcut="N", type="primary", disabled=at == len(names) - 1, on_click=_go, args=(1,)
         )
-        chosen = st.segmented_control(
-            "Step", names, key=STEP, required=True, label_visibility="collapsed", persist_state="session"
-        )
+        chosen = st.pills("Step", names, key=STEP, required=True, label_visibility="collapsed", persist_state="session")
     return str(chosen or names[0])
 
 
@@ -111,8 +110,12 @@ def _training(view: View, client: Client) -> None:
     (A0, B0), (A, B) = _factors(view, "start", client), _factors(view, "trained", client)
     e, row = view.run.experiment, view.record.clients
     held = int(row["samples"][client.place])
+    work = f"**{e.local_steps} steps**"
+    if e.local_epochs is not None:
+        passes = "one local epoch" if e.local_epochs == 1 else f"{e.local_epochs} local epochs"
+        work = f"**{math.ceil(e.local_epochs * held / e.batch_size)} steps** ({passes})"
     st.markdown(
-        f"**{client.name}** takes **{e.local_steps} steps** of {e.batch_size} samples each, from the {held} that it holds."
+        f"**{client.name}** takes {work} of {e.batch_size} samples each, from the {held} that it holds."
         " The backbone stays frozen; only A, B and the head move."
     )
     moved = float(view.record.layers[view.layer].movement_norm[client.place])

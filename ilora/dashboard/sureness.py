@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ilora import figures, sureness
 from ilora.dashboard import lab
@@ -47,7 +48,7 @@ def page(view: View) -> None:
             icon=":material/info:",
         )
         return
-    for column, (who, own) in zip(st.columns(len(bins)), bins.items(), strict=True):
+    for column, (who, own) in zip(_columns(len(bins)), bins.items(), strict=True):
         with column:
             title = sureness.WHO[who][0].upper() + sureness.WHO[who][1:]
             about = chart(title, READ_RELIABILITY, ECE, "ilora.uncertainty:reliability", "ilora.uncertainty:calibration_error")
@@ -59,6 +60,11 @@ def page(view: View) -> None:
     over_rounds(view)
     council(view)
     branches(view)
+
+
+def _columns(count: int) -> list[DeltaGenerator]:
+    """A place for each picture: three fit beside each other, four stand two by two."""
+    return [*st.columns(2), *st.columns(2)][:count] if count == 4 else st.columns(count)
 
 
 def over_rounds(view: View) -> None:

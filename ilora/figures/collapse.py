@@ -42,7 +42,7 @@ def spectra_over_rounds(series: Mapping[str, Array], at: int, smallest: int) -> 
     figure.update_xaxes(title="Round", tickformat="d", showgrid=False, zeroline=False)
     figure.update_layout(frame("", height=340, legend=False).layout)
     figure.update_layout(margin={"t": 34})
-    return figure
+    return figure.update_xaxes(automargin=True, title={"standoff": 8})
 
 
 def energy_over_rounds(series: Mapping[str, Array], at: int, rounds: int) -> go.Figure:

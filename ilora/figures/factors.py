@@ -16,9 +16,12 @@ MOST_SIDE = 96  # numbers along a side beyond which a matrix is drawn by the str
 def factor_maps(A: Array, B: Array, rank: int, limit: float = 0.0) -> go.Figure:
     """A (R, d_in) above B transposed (R, d_out), one row per slot; slots past `rank` are marked as not there."""
     slots = len(A)
-    figure = make_subplots(rows=2, cols=1, vertical_spacing=0.16, subplot_titles=("A, slot by slot", "B, slot by slot"))
+    figure = make_subplots(
+        rows=2, cols=1, vertical_spacing=0.2, subplot_titles=("A: one row per slot", "B, transposed: one row per slot")
+    )
     limit = limit or strongest(A, B)
-    for row, matrix in ((1, A), (2, B.T)):
+    for row, matrix, side in ((1, A, "input"), (2, B.T, "output")):
+        figure.update_xaxes(title=f"{side} of the layer", row=row)
         shown = np.array(matrix, dtype=float)
         shown[rank:] = np.nan
         figure.add_heatmap(
@@ -29,7 +32,8 @@ def factor_maps(A: Array, B: Array, rank: int, limit: float = 0.0) -> go.Figure:
             colorscale=SIGNED,
             showscale=row == 1,
             colorbar={"thickness": 12, "len": 1, "outlinewidth": 0, "nticks": 5},
-            hovertemplate="slot %{y}, number %{x}: %{z:.3g}<extra></extra>",
+            x=list(range(1, matrix.shape[1] + 1)),
+            hovertemplate=f"slot %{{y}}, {side} %{{x}}: %{{z:.3g}}<extra></extra>",
             row=row,
             col=1,
         )
@@ -37,7 +41,7 @@ def factor_maps(A: Array, B: Array, rank: int, limit: float = 0.0) -> go.Figure:
             _mark_missing(figure, row, rank, slots)
     figure.update_yaxes(autorange="reversed", title="slot", dtick=max(1, slots // 4), showgrid=False, zeroline=False)
     figure.update_xaxes(showgrid=False, zeroline=False, nticks=6)
-    return _framed(figure, 400)
+    return _framed(figure, 440)
 
 
 def update_maps(ideal: Array, made: Array) -> go.Figure:
@@ -111,4 +115,4 @@ def _mark_missing(figure: go.Figure, row: int, rank: int, slots: int) -> None:
 def _framed(figure: go.Figure, height: int) -> go.Figure:
     figure.update_layout(frame("", height=height, legend=False).layout)
     figure.update_layout(margin={"t": 34})
-    return figure
+    return figure.update_xaxes(automargin=True, title={"standoff": 8})

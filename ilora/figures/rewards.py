@@ -57,14 +57,13 @@ def trust_map(record: Round) -> go.Figure:
         z=np.where(empty, np.nan, most),
         text=text,
         texttemplate="%{text}",
-        colorscale="Blues",
         zmin=0,
         zmax=1,
-        colorbar={"title": "trust", "tickformat": ".0%"},
+        colorbar={"title": "trust", "tickformat": ".0%", "thickness": 12, "outlinewidth": 0},
         hovertemplate="client %{text}, trusted with %{z:.0%}<extra></extra>",
     )
     figure.update_xaxes(title="first principal direction of the features", showticklabels=False, showgrid=False)
-    figure.update_yaxes(title="second", showticklabels=False, showgrid=False)
+    figure.update_yaxes(title="second principal direction", showticklabels=False, showgrid=False)
     return figure
 
 
@@ -92,6 +91,12 @@ def _lines(traces: Mapping[str, pd.DataFrame], column: str, hover: str) -> go.Fi
         hovertemplate = f"{hover}<extra>{name}</extra>"
         opacity = 1.0 if i == 0 else 0.7
         figure.add_scatter(
-            x=trace["index"], y=trace[column], name=name, mode="lines", line=line, opacity=opacity, hovertemplate=hovertemplate
+            x=trace["index"],
+            y=trace[column],
+            name=name,
+            mode="lines+markers",
+            line=line,
+            opacity=opacity,
+            hovertemplate=hovertemplate,
         )
     return figure

@@ -62,11 +62,14 @@ def truncation(errors: Mapping[str, Sequence[float]], rank: int, smallest: int) 
             marker={"symbol": symbol, "size": 7},
             hovertemplate=f"%{{x}} slots of {name} leave out %{{y:.1f}} %<extra></extra>",
         )
+    most = max(len(curve) for curve in errors.values())
     mark(mark(figure, rank), smallest)
     for at, words in {smallest: "smallest rank", rank: "server's rank"}.items():
         figure.add_annotation(
             x=at, y=1, yref="paper", text=words, showarrow=False, xanchor="left", yanchor="top", font={"size": 11}
         )
-    figure.update_xaxes(title="slots kept", dtick=1 if len(next(iter(errors.values()))) <= 16 else None, tickformat="d")
+    figure.update_xaxes(
+        title="slots kept", dtick=1 if most <= 8 else 2 if most <= 16 else None, tickformat="d", range=[0.5, most + 0.5]
+    )
     figure.update_yaxes(rangemode="tozero", zeroline=True, zerolinecolor=FAINT)
     return figure

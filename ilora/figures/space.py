@@ -18,7 +18,7 @@ def angle_spectrum(spectra: Mapping[str, Array], ranks: Sequence[int], chance: A
     figure = frame("°", height=TALL)
     colours = rank_colours(ranks)
     named: set[int] = set()
-    for (name, values), rank in zip(spectra.items(), ranks, strict=True):
+    for (name, values), rank in sorted(zip(spectra.items(), ranks, strict=True), key=lambda each: each[1]):
         figure.add_scatter(
             x=np.arange(1, len(values) + 1),
             y=values,
@@ -39,7 +39,7 @@ def angle_spectrum(spectra: Mapping[str, Array], ranks: Sequence[int], chance: A
         figure.add_scatter(
             x=np.arange(1, len(values) + 1), y=values, name=name, mode="lines+markers", line=line, hovertemplate=hover
         )
-    figure.update_yaxes(range=[-2, 92], tickvals=[0, 30, 60, 90])
+    figure.update_yaxes(range=[-2, 92], tickvals=[0, 30, 60, 90], ticktext=["0°", "30°", "60°", "90°"])
     figure.update_xaxes(title="principal angle, smallest first", dtick=1 if len(chance) <= 16 else None, tickformat="d")
     return figure
 
@@ -119,7 +119,7 @@ def paths(found: Paths, at: int, ranks: Sequence[int]) -> go.Figure:
         )
         named.add(rank)
     figure.update_xaxes(title="first common direction", showticklabels=False, showgrid=True)
-    figure.update_yaxes(title="second", showticklabels=False, scaleanchor="x", scaleratio=1)
+    figure.update_yaxes(title="second common direction", showticklabels=False, scaleanchor="x", scaleratio=1)
     return figure
 
 

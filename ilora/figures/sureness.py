@@ -48,8 +48,8 @@ def reliability(bins: Array, who: str) -> go.Figure:
     line = {"color": GREY, "dash": "dot", "width": 1.5}
     figure.add_scatter(x=[0, 100], y=[0, 100], mode="lines", name="as it should be", line=line, hoverinfo="skip")
     figure.update_layout(barmode="overlay")
-    figure.update_xaxes(title="how sure", range=[0, 100], ticksuffix=" %", dtick=20)
-    return figure.update_yaxes(title="how often right", range=[0, 102])
+    figure.update_xaxes(title="how sure", range=[0, 100.5], ticksuffix=" %", tickvals=[20, 40, 60, 80, 100])
+    return figure.update_yaxes(title="how often right", range=[0, 102], dtick=20)
 
 
 def sureness_over_rounds(history: pd.DataFrame, measure: str, at: int | None = None, rounds: int | None = None) -> go.Figure:
@@ -71,8 +71,9 @@ def council(members: Array, sample: int, names: Sequence[str], classes: Sequence
     labels = [*names[: len(members)], "together"]
     figure = frame("", height=max(HEIGHT, 90 + 26 * len(rows)), legend=False)
     figure.add_heatmap(
-        z=100 * rows, x=list(classes), y=labels, zmin=0, zmax=100, colorscale="Blues", xgap=1, ygap=2,
-        texttemplate="%{z:.0f}" if len(classes) <= 12 else None, colorbar={"ticksuffix": " %", "thickness": 12},
+        z=100 * rows, x=list(classes), y=labels, zmin=0, zmax=100, xgap=1, ygap=2,
+        texttemplate="%{z:.0f}" if len(classes) <= 12 else None,
+        colorbar={"ticksuffix": " %", "thickness": 12, "len": 1, "outlinewidth": 0},
         hovertemplate="%{y}: %{z:.1f} % for %{x}<extra></extra>",
     )  # fmt: skip
     edge = {"color": VERMILION, "width": 2}
