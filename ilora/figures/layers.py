@@ -124,7 +124,7 @@ def drift(record: Round, layer: str) -> go.Figure:
 
 
 def spectrum(record: Round, layer: str, smallest: int | None = None) -> go.Figure:
-    """Singular values of the ideal update and of what the server holds; the line marks the smallest rank (the round's, if not given)."""
+    """Singular values of the ideal update and of what the server holds; the line marks `smallest`, by default the round's."""
     found = record.layers[layer]
     figure = frame("")
     ideal = {"line": {"color": FAINT, "width": 7}, "mode": "lines"}
