@@ -97,7 +97,7 @@ def trained(name: str, moved: float, loss: float, dA: Array, dB: Array) -> str:
 def sent(name: str, numbers: int, dense: int, weight: float) -> str:
     """What an upload costs against a whole matrix, and how much it counts."""
     return (
-        f"{name} sends {numbers:,} numbers for this layer, where the whole matrix has {dense:,}."
+        f"A and B of {name[:1].lower()}{name[1:]} are {numbers:,} numbers in this layer, where the whole matrix has {dense:,}."
         f" It counts {100 * weight:.0f} % of the average."
     )
 

@@ -153,3 +153,7 @@ def test_every_measure_has_a_sentence(measure):
     text = sentences.over_rounds(measure, make_history(3), 2)
     assert text.startswith("After round 2: ")
     assert text.endswith(".")
+
+
+def test_the_spectrum_is_held_against_the_smallest_rank_of_all_clients_even_if_it_is_not_there():
+    assert "the first 2 hold" in sentences.spectrum(make_round(1, (8, 8)), LAYER, 2)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 STEP, CLIENT, RULE = "step.at", "step.client", "step.rule"
 MAP_READING = Reading(
     "One row per slot, one column per number; blue is below zero, orange above. A client of rank r has the first r slots, the"
-    " grey ones are not there. The colours mean the same in all steps of a round.",
+    " grey ones are not there. The colours mean the same in all steps of a round; only what training changed, which is small, has"
+    " a scale of its own.",
     r"\Delta W_k=s_kB_kA_k,\qquad A_k\in\mathbb R^{r_k\times d_{in}},\qquad B_k\in\mathbb R^{d_{out}\times r_k}",
     ("ilora.adapters:Stack",),
 )
@@ -65,13 +66,15 @@ def _bar() -> str:
     names = list(DRAWN)
     if st.session_state.get(STEP) not in names:
         st.session_state[STEP] = names[0]
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="steps"):
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="steps"):
         at = names.index(st.session_state[STEP])
         st.button("Step back", key="step.back", shortcut="B", disabled=at == 0, on_click=_go, args=(-1,))
         st.button(
             "Next step", key="step.next", shortcut="N", type="primary", disabled=at == len(names) - 1, on_click=_go, args=(1,)
         )
-        chosen = st.pills("Step", names, key=STEP, required=True, label_visibility="collapsed", persist_state="session")
+        chosen = st.segmented_control(
+            "Step", names, key=STEP, required=True, label_visibility="collapsed", persist_state="session"
+        )
     return str(chosen or names[0])
 
 
@@ -116,13 +119,12 @@ def _training(view: View, client: Client) -> None:
         work = f"**{math.ceil(e.local_epochs * held / e.batch_size)} steps** ({passes})"
     st.markdown(
         f"**{client.name}** takes {work} of {e.batch_size} samples each, from the {held} that it holds."
-        " The backbone stays frozen; only A, B and the head move."
+        " The backbone stays frozen; only the adapter and the head move."
     )
     moved = float(view.record.layers[view.layer].movement_norm[client.place])
     loss = float(row["train_loss"][client.place])
-    _maps(
-        view, client, A - A0, B - B0, "What training changed", sentences_inside.trained(client.name, moved, loss, A - A0, B - B0)
-    )
+    sentence = sentences_inside.trained(client.name, moved, loss, A - A0, B - B0)
+    _maps(view, client, A - A0, B - B0, "What training changed", sentence, strongest(A - A0, B - B0))
 
 
 def _upload(view: View, client: Client) -> None:
@@ -135,7 +137,9 @@ def _upload(view: View, client: Client) -> None:
     weight = float(view.record.clients["weight"][client.place])
     numbers = client.rank * (A.shape[1] + B.shape[0])
     _numbers(view, client, A, B, weight)
-    _maps(view, client, A, B, "What it sends", sentences_inside.sent(client.name, numbers, A.shape[1] * B.shape[0], weight))
+    everything = recipe.ingredients["sharing"] in ("both", "members") and recipe.ingredients["upload"] == "as-is"
+    title = "What it sends" if everything else "What it holds when it sends"
+    _maps(view, client, A, B, title, sentences_inside.sent(client.name, numbers, A.shape[1] * B.shape[0], weight))
 
 
 def _merge(view: View, client: Client) -> None:
@@ -243,8 +247,8 @@ def _numbers(view: View, client: Client, A: Array, B: Array, weight: float | Non
     st.caption(sentences_inside.scaling(view.run.experiment.recipe.scaling, client.rank))
 
 
-def _maps(view: View, client: Client, A: Array, B: Array, title: str, sentence: str) -> None:
-    limit = strongest(view.factors["trained/A"], view.factors["trained/B"])
+def _maps(view: View, client: Client, A: Array, B: Array, title: str, sentence: str, limit: float = 0.0) -> None:
+    limit = limit or strongest(view.factors["trained/A"], view.factors["trained/B"])
     draw("step.factors", title, figures.factor_maps(A, B, client.rank, limit), sentence, MAP_READING)
 
 

@@ -17,7 +17,7 @@ def factor_maps(A: Array, B: Array, rank: int, limit: float = 0.0) -> go.Figure:
     """A (R, d_in) above B transposed (R, d_out), one row per slot; slots past `rank` are marked as not there."""
     slots = len(A)
     figure = make_subplots(
-        rows=2, cols=1, vertical_spacing=0.2, subplot_titles=("A: one row per slot", "B, transposed: one row per slot")
+        rows=2, cols=1, vertical_spacing=0.28, subplot_titles=("A: one row per slot", "B, transposed: one row per slot")
     )
     limit = limit or strongest(A, B)
     for row, matrix, side in ((1, A, "input"), (2, B.T, "output")):
@@ -41,7 +41,7 @@ def factor_maps(A: Array, B: Array, rank: int, limit: float = 0.0) -> go.Figure:
             _mark_missing(figure, row, rank, slots)
     figure.update_yaxes(autorange="reversed", title="slot", dtick=max(1, slots // 4), showgrid=False, zeroline=False)
     figure.update_xaxes(showgrid=False, zeroline=False, nticks=6)
-    return _framed(figure, 440)
+    return _framed(figure, 470)
 
 
 def update_maps(ideal: Array, made: Array) -> go.Figure:

@@ -17,7 +17,7 @@ CUT_STYLES = {"QR": (VERMILION, "solid", "circle"), "pivoted QR": (ORANGE, "dash
 
 def rule_errors(outcomes: Sequence["Outcome"], own: str = "") -> go.Figure:
     """What every rule loses at the server, bars, and at the client of the smallest rank, diamonds; `own` is marked."""
-    labels = [f"{rule_label(found.rule, own)}  <b>{100 * found.server:.0f} %</b>" for found in outcomes]
+    labels = [f"{rule_label(found.rule, own)}  <b>{_percent(100 * found.server)}</b>" for found in outcomes]
     figure = frame("", height=90 + 34 * len(outcomes))
     figure.add_bar(
         x=[100 * found.server for found in outcomes],
@@ -41,6 +41,10 @@ def rule_errors(outcomes: Sequence["Outcome"], own: str = "") -> go.Figure:
     figure.update_xaxes(ticksuffix=" %", range=[0, max(100, 1.05 * min(greatest, 200))], showgrid=True)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1f} %" if 0.05 <= value < 9.5 else f"{value:.0f} %"
 
 
 def rule_label(rule: str, own: str = "") -> str:

@@ -48,8 +48,9 @@ def reliability(bins: Array, who: str) -> go.Figure:
     line = {"color": GREY, "dash": "dot", "width": 1.5}
     figure.add_scatter(x=[0, 100], y=[0, 100], mode="lines", name="as it should be", line=line, hoverinfo="skip")
     figure.update_layout(barmode="overlay")
-    figure.update_xaxes(title="how sure", range=[0, 100.5], ticksuffix=" %", tickvals=[20, 40, 60, 80, 100])
-    return figure.update_yaxes(title="how often right", range=[0, 102], dtick=20)
+    tens = [20, 40, 60, 80, 100]
+    figure.update_xaxes(title="how sure", range=[0, 100.5], tickvals=tens, ticktext=[f"{ten} %" for ten in tens])
+    return figure.update_yaxes(title={"text": "how often right", "standoff": 14}, range=[0, 102], dtick=20)
 
 
 def sureness_over_rounds(history: pd.DataFrame, measure: str, at: int | None = None, rounds: int | None = None) -> go.Figure:
