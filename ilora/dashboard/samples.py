@@ -1,6 +1,7 @@
 """Some of every client's training samples: a card for each client, with its pictures or its sentences."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -70,9 +71,13 @@ def _show_sentences(held: Holdings, shown: Shown, samples: Array, style: str) ->
         with st.container(gap="xxsmall"):
             colour = COLOURS[int(held.groups[sample]) % len(COLOURS)]
             st.badge(label_name(held, sample), color=colour)
-            said = [shorten(text) for text in shown.said(sample, style)]
-            for number, text in enumerate(said, 1):
-                st.text(text if len(said) == 1 else f"{number}. {text}")
+            show_text([shorten(text) for text in shown.said(sample, style)])
+
+
+def show_text(said: Sequence[str]) -> None:
+    """A sentence as it stands in the file, or the numbered two of a pair."""
+    for number, text in enumerate(said, 1):
+        st.text(text if len(said) == 1 else f"{number}. {text}")
 
 
 def label_name(held: Holdings, sample: int) -> str:

@@ -8,9 +8,13 @@ from streamlit.delta_generator import DeltaGenerator
 from ilora import figures, sureness
 from ilora.dashboard import lab
 from ilora.dashboard.blocks import draw
+from ilora.dashboard.form import plain
+from ilora.dashboard.samples import show_text
 from ilora.dashboard.view import Chart, View
 from ilora.records import SCORE
+from ilora.samples import tested_text
 from ilora.sentences import client_name
+from ilora.tasks import TASKS
 
 READ_RELIABILITY = (
     "Answers are sorted by how sure the model is of them. A bar is the share of them that is right. On the dotted diagonal"
@@ -100,9 +104,13 @@ def council(view: View) -> None:
         help="Sorted by how much of the doubt is between the models.",
     )  # fmt: skip
     sample = order[min(place, len(order)) - 1]
-    picture, strip = st.columns([1, 4], vertical_alignment="center")
-    with picture:
-        show_image(view, sample)
+    if TASKS[view.run.experiment.task].kind == "text":
+        show_sentence(view, sample)
+        strip = st.container()
+    else:
+        picture, strip = st.columns([1, 4], vertical_alignment="center")
+        with picture:
+            show_image(view, sample)
     with strip:
         names = seats(view, who, len(members))
         figure = figures.council(members, sample, names, view.facts.classes, int(labels[sample]))
@@ -117,6 +125,18 @@ def seats(view: View, who: str, count: int) -> list[str]:
         return [f"member {i + 1}" for i in range(count)]
     clients = view.record.clients
     return [client_name(clients["id"][k], clients["rank"][k]) for k in range(count)]
+
+
+def show_sentence(view: View, sample: int) -> None:
+    """The sentence of the sample, or its pair, where the task's files are at hand."""
+    with st.container(border=True, key="sureness.sentence"):
+        try:
+            said = tested_text(view.run.experiment, view.facts.styles, sample)
+        except (OSError, ValueError) as error:
+            st.caption(plain(f"The sentence cannot be shown. {error}"))
+            return
+        st.caption(f"Test sample {sample + 1}")
+        show_text(said)
 
 
 def show_image(view: View, sample: int) -> None:

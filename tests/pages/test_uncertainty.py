@@ -2,6 +2,7 @@
 
 from ilora.claims import end
 from ilora.experiment import Experiment
+from ilora.tasks.shown import read_tested
 from tests.factory import make_facts, make_round, store_run
 from tests.test_sureness import record_of
 
@@ -10,8 +11,8 @@ def said(app):
     return " ".join(element.value for element in [*app.markdown, *app.caption, *app.info])
 
 
-def store_sure(store, who="clients", rounds=2):
-    run_id = store.add(Experiment(rounds=rounds, clients=4), worker="test")
+def store_sure(store, who="clients", rounds=2, **changes):
+    run_id = store.add(Experiment(rounds=rounds, clients=4, **changes), worker="test")
     store.save_facts(run_id, make_facts())
     for index in range(1, rounds + 1):
         kept, _, _ = record_of(who=who, seed=index)
@@ -53,3 +54,20 @@ def test_an_ensemble_offers_its_members_and_the_clients(open_app, store):
 def test_a_run_that_keeps_no_probabilities_says_so(open_app, store):
     store_run(store)
     assert "keeps no probabilities" in said(open_app("uncertainty"))
+
+
+def test_a_text_run_shows_the_sentence_that_is_asked_about(open_app, store):
+    store_sure(store, task="toy-text")
+    app = open_app("uncertainty")
+    tested = {text for (text,) in read_tested("toy-text").texts["plain"]}
+    first = [element.value for element in app.text]
+    assert len(first) == 1
+    assert first[0] in tested
+    app.slider(key="sureness.sample").set_value(64).run()
+    assert [element.value for element in app.text] != first
+    assert "no image" not in said(app)
+
+
+def test_a_text_run_whose_files_are_elsewhere_says_where_they_should_be(open_app, store):
+    store_sure(store, task="sst2", data="/nowhere")
+    assert "The sentence cannot be shown. SST-2's files are not in /nowhere" in said(open_app("uncertainty"))
