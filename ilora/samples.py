@@ -19,7 +19,7 @@ from ilora.records import Array, RunFacts
 from ilora.tasks import TASKS
 from ilora.tasks.shown import Shown, read_tested
 
-GAP, WIDTH = 1 / 16, 64  # between two pictures, as a share of their width; pixels that a picture is at least wide
+GAP, WIDTH = 1 / 8, 64  # between two pictures, as a share of their width; pixels that a picture is at least wide
 
 
 class Holdings(NamedTuple):

@@ -176,8 +176,11 @@ def _amounts(facts: RunFacts) -> str:
     most, least, poorest = int(np.argmax(facts.samples)), int(np.argmin(facts.samples)), int(np.argmin(seen))
     if facts.clients == 1:
         return f"One client holds all {int(facts.samples[0]):,} samples, of {int(seen[0])} classes."
-    text = f"Client {most + 1} holds most, {int(facts.samples[most]):,} samples;"
-    text += f" client {least + 1} holds least, {int(facts.samples[least]):,}."
+    if facts.samples[most] - facts.samples[least] <= 1:
+        text = f"All {facts.clients} clients hold about the same, {int(facts.samples[most]):,} samples each."
+    else:
+        text = f"Client {most + 1} holds most, {int(facts.samples[most]):,} samples;"
+        text += f" client {least + 1} holds least, {int(facts.samples[least]):,}."
     if seen[poorest] == len(facts.classes):
         text += " Everyone sees every class"
         return text + (f", in a style of its own: {', '.join(dict.fromkeys(facts.styles))}." if facts.styles else ".")

@@ -13,6 +13,8 @@ from ilora.sentences import NOTHING, client_name
 if TYPE_CHECKING:
     from ilora.rules import Outcome
 
+ALL_ALIKE = 0.98  # of the classes: with so many in effect, all are there in about equal numbers
+
 
 def rules(outcomes: Sequence["Outcome"], ranks: Sequence[int], own: str = "") -> str:
     """What averaging the factors costs, which rule loses least, and what the smallest client is left with."""
@@ -132,6 +134,8 @@ def classes(facts: RunFacts, effective: Array) -> str:
     if facts.clients == 1:
         return f"The only client holds {held[0]} of {len(facts.classes)} classes, in effect {effective[0]:.1f}."
     poorest = int(np.argmin(effective))
+    if effective[poorest] > ALL_ALIKE * len(facts.classes):
+        return f"Every client holds all {len(facts.classes)} classes in about equal numbers."
     return (
         f"A client holds {held.mean():.1f} of {len(facts.classes)} classes on average, in effect {effective.mean():.1f}."
         f" {client_name(poorest).capitalize()} sees fewest in effect, {effective[poorest]:.1f} of {held[poorest]} that it holds."

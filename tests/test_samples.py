@@ -1,9 +1,11 @@
 """What the app shows of the data is what a run would have."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ilora import samples, sentences_inside, tasks
+from ilora import figures, samples, sentences_inside, tasks
 from ilora.experiment import Experiment
 from ilora.holdings import hold
 from ilora.tasks import glue, load_task
@@ -144,3 +146,23 @@ def test_sentences_say_whose_samples_are_shown():
     assert "all clients" in sentences_inside.samples_shown(facts, 3)
     assert "the first 2 clients" in sentences_inside.samples_shown(facts, 2)
     assert "samples" in sentences_inside.sizes(facts)
+
+
+def test_classes_held_alike_are_said_so_and_others_are_counted():
+    e = Experiment(clients=5, skew="shards")
+    facts = samples.facts_of(e, preview(e))
+    assert "A client holds" in sentences_inside.classes(facts, samples.entropy(facts.class_counts))
+    even = replace(facts, class_counts=np.full((5, 10), 20))
+    assert "all 10 classes in about equal numbers" in sentences_inside.classes(even, samples.entropy(even.class_counts))
+
+
+def test_many_classes_are_drawn_as_a_heat_map_in_which_what_nobody_holds_is_blank():
+    e = Experiment(clients=3)
+    few = samples.facts_of(e, preview(e))
+    counts = np.arange(3 * 100).reshape(3, 100)
+    many = replace(few, classes=tuple(f"class {i}" for i in range(100)), class_counts=counts)
+    assert {trace.type for trace in figures.holdings(few).data} == {"scatter"}
+    (drawn,) = figures.holdings(many).data
+    assert drawn.type == "heatmap"
+    assert np.isnan(drawn.z[0][0])
+    assert np.array_equal(np.nan_to_num(drawn.z), counts)

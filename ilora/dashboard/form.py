@@ -30,7 +30,7 @@ SKEW_NAMES = {
     "label": "Few classes each (Dirichlet)",
     "shards": "Sorted shards",
     "quantity": "Unequal amounts",
-    "attribute": "A style of its own (blur, rotation, ...)",
+    "attribute": "A style of its own (blur, dialect, ...)",
 }
 TRAINING = {
     "participation",

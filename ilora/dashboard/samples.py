@@ -44,8 +44,9 @@ def cards(facts: RunFacts, held: Holdings, shown: Shown) -> None:
 def _card(k: int, facts: RunFacts, held: Holdings, shown: Shown) -> None:
     name = client_name(k, facts.ranks[k])
     style = held.styles[k] if held.styles else ""
+    word = "style" if shown.pictures is not None else "dialect"
     labels = "labels at random" if k in held.noisy else ""
-    about = [f"{int(facts.samples[k]):,} samples", f"style: {style}" if style else "", labels]
+    about = [f"{int(facts.samples[k]):,} samples", f"{word}: {style}" if style else "", labels]
     st.markdown(f"**{name.capitalize()}** · {' · '.join(filter(None, about))}")
     if shown.pictures is not None:
         _show_pictures(name, held, shown, some_of(held.groups, held.shares[k], ROWS * COLUMNS), style)

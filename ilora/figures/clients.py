@@ -36,7 +36,9 @@ def holdings(facts: RunFacts) -> go.Figure:
     figure = frame("", height=max(TALL, 60 + 24 * min(len(labels), MOST_BUBBLES)), legend=not many)
     if many:
         hover = "%{y}: %{z} samples of class %{x}<extra></extra>"
-        figure.add_heatmap(z=np.where(counts > 0, counts, np.nan), x=list(facts.classes), y=labels, hovertemplate=hover)
+        some = np.where(counts > 0, counts, np.nan)
+        bar = {"title": {"text": "samples"}}
+        figure.add_heatmap(z=some, zmin=0, x=list(facts.classes), y=labels, hovertemplate=hover, colorbar=bar)
     else:
         for rank, colour in rank_colours(facts.ranks).items():
             _add_bubbles(figure, facts, labels, rank, colour)

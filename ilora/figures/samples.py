@@ -43,6 +43,6 @@ def classes_seen(facts: RunFacts, effective: Array) -> go.Figure:
             hovertemplate="client %{x}: %{y:.1f}<extra>" + name + "</extra>",
         )
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=numbers, title="client", nticks=20)
-    every = {"dtick": 1} if len(facts.classes) <= 12 else {}
-    figure.update_yaxes(range=[0, len(facts.classes) + 0.5], title="classes", **every)
+    every = {"dtick": 1} if len(facts.classes) <= 5 else {}
+    figure.update_yaxes(range=[0, 1.05 * len(facts.classes) + 0.2], title="classes", **every)
     return figure

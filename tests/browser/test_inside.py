@@ -57,3 +57,18 @@ def test_who_holds_what_follows_the_controls_at_once(page):
     seed.fill("7")
     seed.press("Enter")
     expect(words).not_to_have_text(before, timeout=SECONDS)
+
+
+def test_toy_texts_sentences_stand_on_the_clients_cards_and_follow_the_seed(page):
+    tab = page("data")
+    tab.get_by_role("combobox", name="Task").first.click()
+    tab.get_by_role("option", name="Toy text", exact=True).click()
+    card = tab.locator(".st-key-data-card-0")
+    expect(card.get_by_text("Client 1 (rank 2)")).to_be_visible(timeout=SECONDS)
+    sentence = card.get_by_test_id("stText").first
+    expect(sentence).to_be_visible(timeout=SECONDS)
+    before = sentence.inner_text()
+    seed = tab.get_by_role("spinbutton", name="Seed")
+    seed.fill("7")
+    seed.press("Enter")
+    expect(sentence).not_to_have_text(before, timeout=SECONDS)

@@ -85,7 +85,8 @@ def test_sentences_of_toy_text_stand_under_their_labels_and_follow_the_seed(open
 def test_under_attribute_skew_a_client_writes_in_its_own_dialect(open_app):
     app = data_of(open_app("data"), "toy-text")
     app.selectbox(key="data.skew").select("attribute").run()
-    assert "style: casual" in said(app)
+    assert "dialect: casual" in said(app)
+    assert "All 8 clients hold about the same, 200 samples each. Everyone sees every class, in a style of its own" in said(app)
     casual = sentences(app)[3:6]
     assert all(text.endswith("!") for text in casual)
     data_of(app, "digits")
