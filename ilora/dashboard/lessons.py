@@ -12,6 +12,7 @@ from ilora.dashboard.blocks import draw
 from ilora.dashboard.charts import CHARTS, View
 from ilora.dashboard.glossary import explain_all
 from ilora.dashboard.live import describe
+from ilora.dashboard.view import Reading
 from ilora.experiment import Experiment
 from ilora.figures import Trace
 from ilora.lessons import Lesson, Step, all_lessons
@@ -21,6 +22,15 @@ from ilora.store import Run, StoreError
 
 POLL_SECONDS = 1.0
 SEED, REFUSED = "learn.seed", "learn.refused"
+MEASURED = {  # the chart of the catalogue that explains a measure
+    "accuracy": "accuracy",
+    "aggregation_error": "error",
+    "alignment": "alignment-over-rounds",
+    "cosine": "cosine",
+    "drift": "drift-over-rounds",
+    "effective_rank": "effective-rank",
+    "megabytes_up": "traffic",
+}
 Answers = Mapping[tuple[str, int], Answer]
 
 
@@ -182,7 +192,15 @@ def _together(key: str, lesson: Lesson, measure: str, runs: Mapping[str, Run], h
     traces = [Trace(lesson.labels[arm], runs[arm].experiment.method, history) for arm, history in known.items()]
     rounds = max(run.rounds for run in runs.values())
     sentence = compare(measure, {lesson.labels[arm]: history for arm, history in known.items()})
-    draw(key, MEASURES[measure].title, figures.over_rounds(traces, measure, rounds=rounds), sentence)
+    figure = figures.over_rounds(traces, measure, rounds=rounds)
+    draw(key, MEASURES[measure].title, figure, sentence, _reading(measure))
+
+
+def _reading(measure: str) -> Reading:
+    """How to read the lines of a measure, a line for each arm."""
+    words = f"{MEASURES[measure].about} One line for each of the runs."
+    chart = CHARTS.get(MEASURED.get(measure, ""))
+    return Reading(words, chart.formula, chart.sources) if chart else Reading(words)
 
 
 def _one(key: str, label: str, run: Run, name: str) -> None:

@@ -26,9 +26,8 @@ def room_view() -> None:
     )
     code = read_room(link.asked("code")) or st.session_state.get(ROOM, "")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        typed = st.text_input(
-            "Room code", code, key="teach.code", max_chars=5, width=160, help="Five letters, to come back to a room."
-        )
+        st.session_state.setdefault("teach.code", code)
+        typed = st.text_input("Room code", key="teach.code", max_chars=5, width=160, help="Five letters, to come back to a room.")
         st.button("Enter", key="teach.enter", on_click=_enter, args=(typed,), disabled=not read_room(typed))
         st.button("Open a new room", type="primary", key="teach.new", icon=":material/add:", on_click=_enter, args=(new_room(),))
     if not code:
@@ -38,6 +37,11 @@ def room_view() -> None:
         link.note(code=code)
     st.caption("The link for the class")
     st.code(address("learn", {"room": code}), language=None, wrap_lines=True)
+    if urlsplit(st.context.url or "").hostname in ("localhost", "127.0.0.1"):
+        st.caption(
+            "This address is only this machine's own. For a class, start the app with `--server.address 0.0.0.0` and open this page"
+            " under the machine's name in the network."
+        )
     st.fragment(_answers, run_every=POLL_SECONDS)(code)
 
 
@@ -102,9 +106,9 @@ def _lesson(lesson: Lesson, counts: Mapping[int, Mapping[str, int]]) -> None:
 
 
 def _enter(code: str) -> None:
-    if read_room(code):
-        st.session_state[ROOM] = read_room(code)
-        link.note(code=read_room(code))
+    if found := read_room(code):
+        st.session_state[ROOM] = st.session_state["teach.code"] = found
+        link.note(code=found)
 
 
 def _playground_settings() -> dict[str, str]:
