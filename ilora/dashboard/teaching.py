@@ -39,8 +39,8 @@ def room_view() -> None:
     st.code(address("learn", {"room": code}), language=None, wrap_lines=True)
     if urlsplit(st.context.url or "").hostname in ("localhost", "127.0.0.1"):
         st.caption(
-            "This address is only this machine's own. For a class, start the app with `--server.address 0.0.0.0` and open this page"
-            " under the machine's name in the network."
+            "This address is only this machine's own. For a class, start the app with `--server.address 0.0.0.0` and open this"
+            " page under the name that the machine has in the network."
         )
     st.fragment(_answers, run_every=POLL_SECONDS)(code)
 
