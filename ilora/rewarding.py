@@ -68,9 +68,9 @@ def router(record: Round) -> str:
     clients = record.clients
     most, best = int(np.argmax(clients["trust"])), int(np.argmax(clients["reward_accuracy"]))
     return (
-        f"The router gives {client_name(clients['id'][most])} most weight, {float(clients['trust'][most]):.0%}. The fused reward"
-        f" puts the right answer first for {float(clients['fused_accuracy'][0]):.0%} of the prompts; the best single one,"
-        f" of {client_name(clients['id'][best])}, for {float(clients['reward_accuracy'][best]):.0%}."
+        f"The router gives {client_name(clients['id'][most])} most weight, {_percent(clients['trust'][most], 0)}. The fused"
+        f" reward puts the right answer first for {_percent(clients['fused_accuracy'][0], 0)} of the prompts; the best"
+        f" single one, of {client_name(clients['id'][best])}, for {_percent(clients['reward_accuracy'][best], 0)}."
     )
 
 
@@ -80,9 +80,13 @@ def ladder(accuracies: Mapping[str, float]) -> str:
     if len(known) < 2:
         return "Run the variants to see what each reward is worth."
     order = sorted(known, key=lambda name: known[name])
-    text = "From worst to best: " + ", ".join(f"{name} {known[name]:.1%}" for name in order) + "."
+    text = "From worst to best: " + ", ".join(f"{name} {_percent(known[name])}" for name in order) + "."
     expected = [name for name in accuracies if name in known and not name.startswith("Supervised")]
     climbs = [known[name] for name in expected]
     if len(climbs) < 2:
         return text
     return text + (" Each step up the ladder helps." if climbs == sorted(climbs) else " Not every step up the ladder helps here.")
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * float(share):.{digits}f} %"

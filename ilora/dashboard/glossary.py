@@ -100,17 +100,8 @@ GLOSSARY = {
 }
 ALSO = {"Dirichlet": "alpha", "drift": "client drift", "alignment": "subspace alignment", "principal angles": "principal angle"}
 TITLES = {"alpha": "Dirichlet α", "skew": "Skew (who holds what)", "targets": "Adapted layers"}
-CONTROLS = {
-    "scenario",
-    "ranks",
-    "task",
-    "skew",
-    "mode",
-    "targets",
-    "device",
-    "seed",
-    "chance",
-}  # words too common to be explained in a text
+# words too common, or of too many meanings, to be explained in a text
+CONTROLS = {"alpha", "scenario", "ranks", "task", "skew", "mode", "targets", "device", "seed", "chance"}
 ALSO |= {"rewards": "reward", "members": "member", "probe": "linear probe"}
 ALSO |= {"singular values": "singular value", "control variates": "control variate", "factors": "factor", "slots": "slot"}
 

@@ -68,6 +68,7 @@ def as_table(runs: Sequence[Run]) -> pd.DataFrame:
 def _columns() -> dict[str, Any]:
     config = st.column_config
     return {
+        "Name": config.TextColumn(width=210),
         "Accuracy": config.NumberColumn(format="%.1f %%", help="Test accuracy after the last finished round."),
         "Other score": config.TextColumn(
             width="medium", help="Of tasks that are not scored by accuracy, after the last finished round."

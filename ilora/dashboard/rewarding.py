@@ -155,9 +155,9 @@ def ends(traces: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = {
         name: {
             "Entropy": f"{end['entropy']:.2f} nats",
-            "Test accuracy": f"{end['accuracy']:.1%}",
-            "pass@1": f"{end['pass_1']:.1%}",
-            "pass@8": f"{end['pass_8']:.1%}",
+            "Test accuracy": f"{100 * end['accuracy']:.1f} %",
+            "pass@1": f"{100 * end['pass_1']:.1f} %",
+            "pass@8": f"{100 * end['pass_8']:.1f} %",
         }
         for name, end in ((name, trace.iloc[-1]) for name, trace in traces.items() if len(trace))
     }

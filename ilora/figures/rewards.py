@@ -37,11 +37,12 @@ def exploration(groups: np.ndarray, bonus: np.ndarray) -> go.Figure:
         y=bonus,
         mode="markers",
         customdata=groups,
+        cliponaxis=False,
         marker={"size": size, "color": BLUE, "opacity": 0.75, "line": {"width": 0}},
         hovertemplate="%{customdata} prompts<br>%{x:.0f} % of a group right<br>lambda %{y:.3f}<extra></extra>",
     )
     figure.update_xaxes(title="right answers in the group", ticksuffix=" %", range=[-8, 108])
-    figure.update_yaxes(rangemode="tozero", title="lambda")
+    figure.update_yaxes(rangemode="tozero", title="price of certainty, lambda")
     return figure
 
 
@@ -69,17 +70,20 @@ def trust_map(record: Round) -> go.Figure:
 
 def policy_bars(accuracies: Mapping[str, float]) -> go.Figure:
     """Test accuracy of the policy under each reward, and of learning from labels with as many forward passes."""
-    figure = frame("%", legend=False)
+    figure = frame("", legend=False)
     colours = [VERMILION if name.startswith("Supervised") else BLUE for name in accuracies]
     values = [100 * value for value in accuracies.values()]
     figure.add_bar(
-        x=list(accuracies),
-        y=values,
+        x=values,
+        y=list(accuracies),
+        orientation="h",
         marker={"color": colours, "line": {"width": 0}},
         text=[f"{value:.1f} %" for value in values],
-        hovertemplate="%{y:.1f} %<extra>%{x}</extra>",
+        textposition="auto",
+        hovertemplate="%{x:.1f} %<extra>%{y}</extra>",
     )
-    figure.update_yaxes(range=[0, 109], gridcolor=FAINT)
+    figure.update_xaxes(range=[0, 109], gridcolor=FAINT, showgrid=True, ticksuffix=" %", title="test accuracy")
+    figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
 
 

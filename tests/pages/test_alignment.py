@@ -73,8 +73,8 @@ def test_the_router_is_drawn_with_its_sentences(open_app, store):
     app.segmented_control(key="alignment.kind").set_value("mor").run()
     assert not app.exception
     assert len(app.get("bidi_component")) == 2
-    assert "The router gives client 1 most weight, 40%." in said(app)
-    assert "the best single one, of client 2, for 60%" in said(app)
+    assert "The router gives client 1 most weight, 40 %." in said(app)
+    assert "the best single one, of client 2, for 60 %" in said(app)
 
 
 def test_before_anything_was_run_the_page_says_how_to_begin(open_app):

@@ -32,3 +32,8 @@ def test_a_text_is_explained_by_the_terms_in_it_each_once():
 
 def test_every_headline_number_can_be_explained():
     assert all(explain_all(words.title) or words.about for words in MEASURES.values())
+
+
+def test_a_valve_called_alpha_is_not_taken_for_dirichlets():
+    assert "Dirichlet" not in explain_all("The valve, alpha.")
+    assert "Dirichlet" in explain_all("The Dirichlet parameter.")
