@@ -19,6 +19,11 @@ class Measure:
     digits: int = 2
     better: str = ""  # "higher", "lower", or neither
 
+    @property
+    def name(self) -> str:
+        """The title as it stands within a sentence: "test F1"."""
+        return self.title[0].lower() + self.title[1:]
+
     def show(self, value: float) -> str:
         """The value with its unit."""
         if not isfinite(value):

@@ -44,8 +44,8 @@ def over_rounds(measure: str, history: pd.DataFrame, at: int | None = None) -> s
     row, before = _rows(history, at)
     words = measure_of(measure)
     if measure in PAIRWISE and not isfinite(row[measure]):
-        return f"After round {int(row['index'])} there is no {words.title.lower()}: it takes two clients that moved."
-    text = f"After round {int(row['index'])}: {words.title.lower()} {words.show(row[measure])}"
+        return f"After round {int(row['index'])} there is no {words.name}: it takes two clients that moved."
+    text = f"After round {int(row['index'])}: {words.name} {words.show(row[measure])}"
     if before is not None and isfinite(before[measure]) and isfinite(row[measure]):
         text += f", {_change(words, row[measure] - before[measure])} round {int(before['index'])}"
     return text + "."
@@ -230,7 +230,7 @@ def clients_accuracy(record: Round) -> str:
     if (main := main_score(record.metrics())) != "accuracy":
         words = measure_of(main)
         return (
-            f"In round {record.index}, {words.title.lower()} is {words.show(both[best])} for {_client(record, best).lower()}, the"
+            f"In round {record.index}, {words.name} is {words.show(both[best])} for {_client(record, best).lower()}, the"
             f" best, and {words.show(both[worst])} for {_client(record, worst).lower()}; on their own mix of classes they average"
             f" {words.show(np.nanmean(own))}."
         )
@@ -290,13 +290,11 @@ def compare(measure: str, histories: dict[str, pd.DataFrame]) -> str:
     order = sorted(values, key=lambda name: values[name], reverse=words.better != "lower")
     first, last = order[0], order[-1]
     if len(order) == 1 or words.show(values[first]) == words.show(values[last]):
-        return (
-            f"After round {common}: {words.title.lower()} {words.show(values[first])} for {'all' if len(order) > 1 else first}."
-        )
+        return f"After round {common}: {words.name} {words.show(values[first])} for {'all' if len(order) > 1 else first}."
     label = {"higher": "best", "lower": "lowest"}.get(words.better, "highest")
     other = "highest" if label == "lowest" else "lowest"
     return (
-        f"After round {common}, {words.title.lower()} is {label} with {first}, {words.show(values[first])},"
+        f"After round {common}, {words.name} is {label} with {first}, {words.show(values[first])},"
         f" and {other} with {last}, {words.show(values[last])}."
     )
 

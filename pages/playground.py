@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ilora.dashboard import lab, link
-from ilora.dashboard.asking import scenario_picker, sweep
+from ilora.dashboard.asking import SWEEPS, scenario_picker, sweep, sweep_pressed
 from ilora.dashboard.form import experiment_form
 from ilora.dashboard.live import current_run, live_view, pinned
 from ilora.dashboard.navigation import title
@@ -19,8 +19,9 @@ with right:
 with question:
     scenario_picker()
 with st.sidebar:
-    experiment = experiment_form()
+    experiment = experiment_form(pressable=SWEEPS)
 with swept:
     sweep(experiment)
 link.publish(experiment, run=run_id, ghost=pinned())
+sweep_pressed(experiment)
 live_view(experiment)

@@ -133,6 +133,7 @@ def test_clients_that_are_left_out_are_hollow_and_stay_where_they_are():
     ):
         plain, hollow = make(), figures.hollow(make(), [0])
         assert dots(hollow) == dots(plain)
+        assert "array" in (hollow.layout.xaxis.categoryorder, hollow.layout.yaxis.categoryorder)
         for trace, before in zip(hollow.data, plain.data, strict=True):
             empty = {k for k, colour in zip(trace.meta, trace.marker.color, strict=False) if colour == CLEAR}
             assert empty == set(trace.meta) & {0}

@@ -1,4 +1,7 @@
-"""Two ways to ask the playground a question: a scenario with what to watch, and a sweep over one setting."""
+"""Two ways to ask the playground a question: a scenario with what to watch, and a sweep over one setting.
+
+A setting is swept from the popover, or by pressing its name in the form.
+"""
 
 import secrets
 from typing import Any
@@ -7,24 +10,24 @@ import streamlit as st
 
 from ilora import jobs
 from ilora.dashboard import comparing, lab
-from ilora.dashboard.form import PROFILES, SKEW_NAMES, fill
+from ilora.dashboard.form import PRESSED, PROFILES, SKEW_NAMES, fill
 from ilora.experiment import Experiment
 from ilora.scenarios import SCENARIOS
 from ilora.store import StoreError
 
 SCENARIO, SETTING = "scenario", "sweep.setting"
 MOST = 6  # runs of one sweep
-SWEEPS: dict[str, tuple[str, tuple[Any, ...]]] = {  # setting -> its name on the screen, and values worth trying
+SWEEPS: dict[str, tuple[str, tuple[Any, ...]]] = {  # setting -> its name in a sentence, and values worth trying
     "alpha": ("Dirichlet α", (0.03, 0.1, 0.3, 1.0, 10.0)),
-    "ranks": ("Ranks", ("uniform", "spread", "paper", "heavy-tail", "one-giant")),
-    "clients": ("Clients", (2, 4, 8, 16, 32)),
-    "participation": ("Participation", (0.25, 0.5, 0.75, 1.0)),
-    "local_steps": ("Local steps", (1, 5, 10, 20, 40)),
-    "lr": ("Learning rate", (0.0005, 0.001, 0.002, 0.005, 0.01)),
-    "batch_size": ("Batch size", (4, 16, 64)),
-    "skew": ("Who holds what", ("iid", "label", "shards", "quantity")),
-    "noisy_clients": ("Noisy clients", (0, 1, 2, 4)),
-    "seed": ("Seed", (0, 1, 2, 3, 4)),
+    "ranks": ("ranks", ("uniform", "spread", "paper", "heavy-tail", "one-giant")),
+    "clients": ("clients", (2, 4, 8, 16, 32)),
+    "participation": ("participation", (0.25, 0.5, 0.75, 1.0)),
+    "local_steps": ("local steps", (1, 5, 10, 20, 40)),
+    "lr": ("learning rate", (0.0005, 0.001, 0.002, 0.005, 0.01)),
+    "batch_size": ("batch size", (4, 16, 64)),
+    "skew": ("who holds what", ("iid", "label", "shards", "quantity")),
+    "noisy_clients": ("noisy clients", (0, 1, 2, 4)),
+    "seed": ("seed", (0, 1, 2, 3, 4)),
 }
 
 
@@ -54,21 +57,53 @@ def sweep(experiment: Experiment | None) -> None:
     with st.popover("Sweep", icon=":material/linear_scale:", disabled=experiment is None, key="sweep"):
         st.markdown("Click a setting. One run starts for each value, all else as it is, and they are compared.")
         names = list(SWEEPS)
-        setting = st.pills("Setting", names, key=SETTING, format_func=lambda name: SWEEPS[name][0], label_visibility="collapsed")
-        if not setting or experiment is None:
-            return
-        offered = values_of(setting, experiment)
-        if st.session_state.get("sweep.for") != (setting, offered):
-            st.session_state["sweep.for"], st.session_state["sweep.values"] = (setting, offered), offered[:MOST]
-        values = st.multiselect(
-            f"Values of {SWEEPS[setting][0]}",
-            offered,
-            key="sweep.values",
-            format_func=lambda value: show(setting, value),
-            max_selections=MOST,
-        )
-        if st.button("Run the sweep", key="sweep.run", type="primary", disabled=len(values) < 2, icon=":material/play_arrow:"):
-            _start(experiment, setting, values)
+        setting = st.pills("Setting", names, key=SETTING, format_func=title_of, label_visibility="collapsed")
+        if setting and experiment is not None:
+            _values(setting, experiment, "sweep")
+
+
+def sweep_pressed(experiment: Experiment | None) -> None:
+    """The same for the setting whose name was pressed in the form, until it is closed."""
+    setting, about = st.session_state.get(PRESSED, ("", ""))
+    if setting and experiment is None:
+        _close()
+        st.toast("Mend the setting that is marked first.", icon=":material/error:")
+    elif setting and experiment is not None:
+        dialog = st.dialog(f"Sweep: {title_of(setting)}", icon=":material/linear_scale:", on_dismiss=_close)
+        dialog(_explained)(setting, about, experiment)
+
+
+def _close() -> None:
+    st.session_state.pop(PRESSED, None)
+
+
+def _explained(setting: str, about: str, experiment: Experiment) -> None:
+    """The sweep with the setting's explanation above it."""
+    st.markdown(about)
+    st.markdown("One run starts for each value, all else as it is, and they are compared.")
+    _values(setting, experiment, "pressed")
+
+
+def _values(setting: str, experiment: Experiment, key: str) -> None:
+    """Which values of the setting to try, and the button that starts a run for each."""
+    offered = values_of(setting, experiment)
+    if st.session_state.get(f"{key}.for") != (setting, offered):
+        st.session_state[f"{key}.for"], st.session_state[f"{key}.values"] = (setting, offered), offered[:MOST]
+    values = st.multiselect(
+        f"Values of {SWEEPS[setting][0]}",
+        offered,
+        key=f"{key}.values",
+        format_func=lambda value: show(setting, value),
+        max_selections=MOST,
+    )
+    if st.button("Run the sweep", key=f"{key}.run", type="primary", disabled=len(values) < 2, icon=":material/play_arrow:"):
+        _start(experiment, setting, values)
+
+
+def title_of(setting: str) -> str:
+    """A setting's name as it stands alone."""
+    name = SWEEPS[setting][0]
+    return name[0].upper() + name[1:]
 
 
 def values_of(setting: str, experiment: Experiment) -> list[Any]:
@@ -114,5 +149,6 @@ def _start(experiment: Experiment, setting: str, values: list[Any]) -> None:
     except (StoreError, ValueError) as error:
         st.error(str(error), icon=":material/error:")
         return
+    _close()
     st.session_state[comparing.RUNS] = ids
     st.switch_page("pages/compare.py", query_params={"runs": ",".join(ids)})

@@ -1,6 +1,6 @@
 """The form: a few controls that make an Experiment. It is checked in Python, and what is wrong stands under its control."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,14 +62,20 @@ HIDABLE = {  # what a classroom's link may hide: fields, and the two parts that 
     "ingredients": "Ingredients",
 }
 CURRENT = "form.experiment"  # what the form last described
+PRESSED = "form.pressed"  # the setting whose name was pressed, and its explanation
 LEFT_OUT = "setting.left_out"  # the key of the list of clients that are left out
 SAVED: dict[str, Any] = {"persist_state": "session"}
+NAMES = """<style>
+[class*="st-key-name-"] button { min-height: 1.5rem; padding: 0; margin-bottom: 0.25rem; }  /* as high as a label */
+[class*="st-key-name-"] button p { text-decoration: underline dotted; text-underline-offset: 0.2em; }
+</style>"""
 
 
 class Form:
     """One drawing of the form: widget values, and a place under each control for what is wrong with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, pressable: Collection[str] = ()) -> None:
+        self.pressable = pressable
         self.values: dict[str, Any] = {}
         self.places: dict[str, DeltaGenerator] = {}
 
@@ -83,6 +89,23 @@ class Form:
             self.places[name] = place
             if sentence := link.problems().get(name):
                 self.problem(name, f"In the link, {sentence} The default is used instead.")
+
+    @contextmanager
+    def named(self, name: str, label: str, about: str) -> Iterator[dict[str, Any]]:
+        """How to label the control of a field: a name that can be pressed is a button above it, with the explanation on it."""
+        if name not in self.pressable:
+            yield {"help": about}
+            return
+        with st.container(gap=None):
+            st.button(
+                label,
+                key=f"name.{name}",
+                type="tertiary",
+                help=f"{about}\n\nPress: try several values.",
+                on_click=_press,
+                args=(name, about),
+            )
+            yield {"label_visibility": "collapsed"}
 
     def problem(self, name: str, sentence: str) -> None:
         """Say what is wrong under the control of a field."""
@@ -101,10 +124,15 @@ def _unless_hidden(*names: str) -> Iterator[None]:
     place.empty()
 
 
-def experiment_form(*, with_method: bool = True) -> Experiment | None:
-    """Draw the form; the experiment it describes, or None while something is wrong, which it then says."""
+def experiment_form(*, with_method: bool = True, pressable: Collection[str] = ()) -> Experiment | None:
+    """Draw the form; the experiment it describes, or None while something is wrong, which it then says.
+
+    The names of the `pressable` settings are buttons; PRESSED holds the one that was pressed.
+    """
     _take_over_link()
-    form = Form()
+    form = Form(pressable)
+    if pressable:
+        st.html(NAMES)
     _task_and_method(form, with_method)
     _clients(form)
     with form.field("left_out"):
@@ -207,16 +235,17 @@ def _backbone(form: Form, card: TaskCard) -> None:
 
 def _clients(form: Form) -> None:
     with form.field("ranks"):
-        profile = st.selectbox(
-            "Ranks",
-            list(PROFILES),
-            key=_key("profile"),
-            format_func=PROFILES.__getitem__,
-            help=explain("ranks"),
-            on_change=_forget,
-            args=("ranks",),
-            **SAVED,
-        )
+        with form.named("ranks", "Ranks", explain("ranks")) as look:
+            profile = st.selectbox(
+                "Ranks",
+                list(PROFILES),
+                key=_key("profile"),
+                format_func=PROFILES.__getitem__,
+                on_change=_forget,
+                args=("ranks",),
+                **look,
+                **SAVED,
+            )
         if profile == OWN_RANKS:
             form.values["ranks"] = _numbers(_text("ranks", "One rank per client", "2, 4, 8"))
         else:
@@ -255,16 +284,17 @@ def _data(form: Form) -> None:
         if form.values["skew"] in ("label", "quantity"):
             extra = st.session_state.setdefault("alphas_from_links", set())
             extra.add(st.session_state.setdefault(_key("alpha"), Experiment().alpha))
-            form.values["alpha"] = st.select_slider(
-                "Dirichlet α",
-                sorted({*ALPHAS, *extra}),
-                key=_key("alpha"),
-                format_func=lambda alpha: f"{alpha:g}",
-                help=explain("alpha"),
-                on_change=_forget,
-                args=("alpha",),
-                **SAVED,
-            )
+            with form.named("alpha", "Dirichlet α", explain("alpha")) as look:
+                form.values["alpha"] = st.select_slider(
+                    "Dirichlet α",
+                    sorted({*ALPHAS, *extra}),
+                    key=_key("alpha"),
+                    format_func=lambda alpha: f"{alpha:g}",
+                    on_change=_forget,
+                    args=("alpha",),
+                    **look,
+                    **SAVED,
+                )
         elif form.values["skew"] == "shards":
             _number(form, "shards", "Shards per client", 1, 100, help=explain("shards"))
     with form.field("noisy_clients"):
@@ -363,23 +393,29 @@ def _text(name: str, label: str, placeholder: str, **settings: Any) -> str:
 
 def _choice(form: Form, name: str, label: str, allowed: list[str], titles: dict[str, str], **settings: Any) -> None:
     term = {"task": "task", "method": "method", "skew": "skew"}.get(name, name)
-    form.values[name] = st.selectbox(
-        label,
-        allowed,
-        key=_key(name),
-        format_func=lambda value: titles.get(value, value),
-        help=explain(term),
-        on_change=_forget,
-        args=(name,),
-        **settings,
-        **SAVED,
-    )
+    with form.named(name, label, explain(term)) as look:
+        form.values[name] = st.selectbox(
+            label,
+            allowed,
+            key=_key(name),
+            format_func=lambda value: titles.get(value, value),
+            on_change=_forget,
+            args=(name,),
+            **look,
+            **settings,
+            **SAVED,
+        )
 
 
-def _number(form: Form, name: str, label: str, least: float, greatest: float, **settings: Any) -> None:
-    form.values[name] = st.number_input(
-        label, least, greatest, key=_key(name), on_change=_forget, args=(name,), **settings, **SAVED
-    )
+def _number(form: Form, name: str, label: str, least: float, greatest: float, *, help: str, **settings: Any) -> None:
+    with form.named(name, label, help) as look:
+        form.values[name] = st.number_input(
+            label, least, greatest, key=_key(name), on_change=_forget, args=(name,), **look, **settings, **SAVED
+        )
+
+
+def _press(name: str, about: str) -> None:
+    st.session_state[PRESSED] = name, about
 
 
 def _forget(name: str) -> None:

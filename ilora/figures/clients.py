@@ -97,7 +97,7 @@ def clients_accuracy(record: Round) -> go.Figure:
         figure.update_xaxes(range=[-2, 102], tickvals=marks, ticktext=[f"{value} %" for value in marks], showgrid=True)
     else:  # a correlation
         figure.update_xaxes(range=[-1.05, 1.05], tickvals=[-1, -0.5, 0, 0.5, 1], showgrid=True)
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=labels[::-1])
     return figure
 
 

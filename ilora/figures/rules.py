@@ -35,6 +35,7 @@ def rule_errors(outcomes: Sequence["Outcome"], own: str = "") -> go.Figure:
         mode="markers",
         name="at the client of the smallest rank",
         marker={"color": ORANGE, "size": 10, "symbol": "diamond"},
+        cliponaxis=False,  # 0 is drawn whole
         hovertemplate="%{x:.2f} % after the broadcast<extra>%{y}</extra>",
     )
     greatest = max(100 * max(found.server, found.smallest) for found in outcomes)

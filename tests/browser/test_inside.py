@@ -5,6 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from ilora.store import Store
+from tests.pages.test_alignment import store_variants
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CHART = ".ilora-chart.js-plotly-plot"
@@ -72,3 +75,49 @@ def test_toy_texts_sentences_stand_on_the_clients_cards_and_follow_the_seed(page
     seed.fill("7")
     seed.press("Enter")
     expect(sentence).not_to_have_text(before, timeout=SECONDS)
+
+
+def test_the_rules_answer_to_sliders_by_keyboard(page):
+    tab = page("aggregation")
+    sentence = tab.get_by_text(re.compile(r"With \d clients of ranks 2 to 8, averaging A and B loses"))
+    expect(sentence).to_contain_text("With 4 clients", timeout=SECONDS)
+    tab.get_by_role("slider", name=re.compile("^Clients")).press("ArrowRight")
+    expect(sentence).to_contain_text("With 5 clients", timeout=SECONDS)
+    before = sentence.inner_text()
+    tab.get_by_role("slider", name="Inner rotation").press("End")
+    expect(tab.get_by_text("The clients' slots are not turned")).to_have_count(0, timeout=SECONDS)
+    expect(sentence).not_to_have_text(before, timeout=SECONDS)
+
+
+def test_subspaces_follow_the_round_and_the_layer(page):
+    tab = page("subspaces?run=recorded&round=3")
+    sentence = tab.get_by_text(re.compile("shares least with the others in"))
+    expect(sentence).to_contain_text("round 3", timeout=SECONDS)
+    press(tab, "Next")
+    expect(sentence).to_contain_text("round 4", timeout=SECONDS)
+    layer = sentence.inner_text().split("others in ")[1].split(",")[0]
+    choice = tab.get_by_role("combobox", name=re.compile("Layer"))
+    choice.click()
+    choice.press("ArrowDown")
+    choice.press("Enter")
+    expect(sentence).not_to_contain_text(f"others in {layer},", timeout=SECONDS)
+    expect(sentence).to_contain_text("round 4")
+
+
+def test_the_council_is_asked_about_another_sample(page):
+    tab = page("uncertainty?run=recorded&round=15")
+    said = tab.locator(".st-key-block-council [data-testid=stCaptionContainer]")
+    expect(said).to_contain_text("clients say", timeout=SECONDS)
+    before = said.inner_text()
+    tab.get_by_role("slider", name=re.compile("Test sample")).press("End")
+    expect(said).not_to_have_text(before, timeout=SECONDS)
+    expect(tab.get_by_role("img", name=re.compile("Test sample"))).to_be_visible()
+
+
+def test_alignment_speaks_before_a_run_and_draws_the_variants_after(page, lab):
+    tab = page("alignment?rounds=2&clients=4")
+    expect(tab.get_by_text("Nothing has been run yet.")).to_be_visible(timeout=SECONDS)
+    store_variants(Store(lab.home), "mor")
+    tab.get_by_role("radio", name="A router of rewards").click()
+    expect(tab.get_by_text("The router gives client 1 most weight, 40%.")).to_be_visible(timeout=SECONDS)
+    expect(tab.locator(CHART)).to_have_count(2, timeout=SECONDS)

@@ -137,6 +137,16 @@ def test_a_click_on_a_client_leaves_it_out_and_a_second_one_takes_it_back(page):
     tab.wait_for_function("!location.search.includes('left_out')")
 
 
+def test_a_press_on_a_settings_name_opens_its_sweep_and_escape_closes_it(page):
+    tab = page("playground")
+    tab.get_by_role("button", name="Dirichlet α", exact=True).click()
+    sweep = tab.get_by_role("dialog")
+    expect(sweep.get_by_role("heading", name="Sweep: Dirichlet α")).to_be_visible(timeout=SECONDS)
+    expect(sweep.get_by_role("button", name="Run the sweep")).to_be_enabled(timeout=SECONDS)
+    tab.keyboard.press("Escape")
+    expect(sweep).to_have_count(0, timeout=SECONDS)
+
+
 def test_controls_answer_while_a_run_trains(page, record_property):
     """Measured, not asserted: machines differ. The figures are printed and land in the test report."""
     lab = page("playground?rounds=3&local_steps=1")

@@ -132,7 +132,7 @@ def test_a_task_with_another_score_is_compared_by_that_score(open_app, store):
     pair = [store_run(store, Experiment(task="cola", method=m, rounds=2), done=2, scores=scores) for m in ("ilora", "fedit")]
     app = open_app("compare", runs=",".join(pair))
     assert "Test Matthews correlation of the common model" in said(app)
-    assert "After round 2: test matthews correlation 0.412 for all." in said(app)
+    assert "After round 2: test Matthews correlation 0.412 for all." in said(app)
     assert "accuracy of the common model" not in said(app)
     table = comparing.table([store.run(run_id) for run_id in pair])
     assert "Personal Matthews correlation" in table

@@ -6,6 +6,7 @@ from streamlit.testing.v1 import AppTest
 from ilora import tasks
 from ilora.dashboard import asking, form, lab
 from ilora.dashboard.charts import CHARTS
+from ilora.dashboard.glossary import GLOSSARY
 from ilora.dashboard.view import View
 from ilora.experiment import Experiment
 from ilora.figures.frame import GREY
@@ -341,7 +342,7 @@ def test_the_page_says_that_the_twin_has_not_seen_what_it_is_tested_on(open_app)
 
 
 def test_how_long_a_round_takes_is_said_once_a_run_has_told(open_app, store):
-    assert "for a round" not in said(open_app())
+    assert "By earlier runs here" not in said(open_app())
     run = store_run(store, DEFAULT, done=1)
     seconds = store.run(run).seconds_per_round
     assert f"about {duration(seconds)} for a round" in said(open_app())
@@ -445,6 +446,41 @@ def test_the_ghost_is_a_grey_line_beside_the_runs_own(open_app, store):
     figure = CHARTS["accuracy"].figure(view_of(app))
     assert [trace.name.startswith("pinned: ") for trace in figure.data] == [False, True]
     assert figure.data[1].line.color == GREY
+
+
+def test_a_press_on_a_settings_name_opens_its_sweep(open_app, store):
+    app = open_app(rounds="2")
+    assert not [button for button in app.button if button.key == "pressed.run"]
+    app.button(key="name.alpha").click().run()
+    assert GLOSSARY["alpha"] in said(app)
+    app.multiselect(key="pressed.values").set_value([0.1, 10.0]).run()
+    app.button(key="pressed.run").click().run()
+    assert not app.exception
+    assert sorted(run.experiment.alpha for run in store.runs()) == [0.1, 10.0]
+    assert form.PRESSED not in app.session_state
+
+
+def test_a_swept_run_is_named_as_a_sentence_needs_it():
+    assert list(asking.variants(DEFAULT, "lr", [0.01])) == ["learning rate: 0.01"]
+    assert list(asking.variants(DEFAULT, "alpha", [0.1])) == ["Dirichlet α: 0.1"]
+    assert asking.title_of("lr") == "Learning rate"
+
+
+def test_only_what_can_be_swept_has_a_name_to_press(open_app):
+    app = open_app(skew="quantity")
+    assert {button.key for button in app.button if str(button.key).startswith("name.")} == {
+        f"name.{name}" for name in asking.SWEEPS
+    }
+    assert not [button for button in open_app("compare").button if str(button.key).startswith("name.")]
+
+
+def test_nothing_is_swept_while_a_setting_is_wrong(open_app):
+    app = open_app()
+    app.selectbox(key="setting.profile").select("list").run()
+    app.text_input(key="setting.ranks").set_value("2, zero").run()
+    app.button(key="name.lr").click().run()
+    assert [toast.value for toast in app.toast] == ["Mend the setting that is marked first."]
+    assert form.PRESSED not in app.session_state
 
 
 def test_a_click_on_a_setting_sweeps_it(open_app, store):
