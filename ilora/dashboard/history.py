@@ -71,7 +71,7 @@ def _columns() -> dict[str, Any]:
         "Name": config.TextColumn(width=210),
         "Accuracy": config.NumberColumn(format="%.1f %%", help="Test accuracy after the last finished round."),
         "Other score": config.TextColumn(
-            width="medium", help="Of tasks that are not scored by accuracy, after the last finished round."
+            width=130, help="Of tasks that are not scored by accuracy, after the last finished round."
         ),
         "Error": config.NumberColumn("Aggregation error", format="%.1f %%"),
         "Started": config.DatetimeColumn(format="D MMM, HH:mm"),
