@@ -119,5 +119,5 @@ def test_alignment_speaks_before_a_run_and_draws_the_variants_after(page, lab):
     expect(tab.get_by_text("Nothing has been run yet.")).to_be_visible(timeout=SECONDS)
     store_variants(Store(lab.home), "mor")
     tab.get_by_role("radio", name="A router of rewards").click()
-    expect(tab.get_by_text("The router gives client 1 most weight, 40%.")).to_be_visible(timeout=SECONDS)
+    expect(tab.get_by_text("The router gives client 1 most weight, 40 %.")).to_be_visible(timeout=SECONDS)
     expect(tab.locator(CHART)).to_have_count(2, timeout=SECONDS)
