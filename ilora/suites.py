@@ -6,16 +6,15 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from math import isnan, sqrt
+from math import isnan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 from tqdm import tqdm
 
 from ilora import jobs
+from ilora.comparison import interval
 from ilora.experiment import Experiment
 from ilora.methods import METHODS, PROVENANCE
 from ilora.store import Run, Store
@@ -117,14 +116,6 @@ def wait_for(store: Store, ids: Sequence[str]) -> None:
             if not left:
                 return
             time.sleep(1)
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half the width of its 95 % t-interval."""
-    numbers = np.asarray(values, dtype=float)
-    if len(numbers) < 2:
-        return float(numbers.mean()), float("nan")
-    return float(numbers.mean()), float(student.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / sqrt(len(numbers)))
 
 
 def table(store: Store, runs: dict[str, list[Run]]) -> pd.DataFrame:

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from ilora.comparison import interval
 from ilora.experiment import Experiment
 from ilora.methods import METHODS
 from ilora.store import Store
-from ilora.suites import CONTROLS, Row, interval, report, rows_of, run_seeds, sentences, write_results
+from ilora.suites import CONTROLS, Row, report, rows_of, run_seeds, sentences, write_results
 
 
 def frame(**accuracies: tuple[float, float]) -> pd.DataFrame:

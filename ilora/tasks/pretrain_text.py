@@ -225,9 +225,7 @@ The frozen backbone of the text tasks, made by `python -m ilora.tasks.pretrain_t
 
 def main() -> None:
     """Pretrain, write the folder, and write the card beside it."""
-    parser = argparse.ArgumentParser(
-        description="Pretrain the text backbone; about an hour on one CPU core with bfloat16 units."
-    )
+    parser = argparse.ArgumentParser(description="Pretrain the text backbone; about an hour on one CPU core with bfloat16 units.")
     parser.add_argument("--glue", type=Path, required=True, help="GLUE's official files: FOLDER/SST-2/train.tsv ...")
     parser.add_argument("--out", type=Path, default=data_folder() / FOLDER, help="the folder; its card lies beside it as .md")
     parser.add_argument("--steps", type=int, default=STEPS)
