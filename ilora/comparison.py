@@ -26,7 +26,8 @@ def over_seeds(histories: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, pd.Data
     histories: one table per seed, a row per round with the round's number in `index`.
     """
     rounds = min(len(history) for history in histories)
-    shared = [name for name in histories[0].columns if all(name in history for history in histories)]
+    numbers = histories[0].select_dtypes("number").columns
+    shared = [name for name in numbers if all(name in history for history in histories)]
     stack = np.stack([history[shared].iloc[:rounds].to_numpy(float) for history in histories])
     mean = pd.DataFrame(stack.mean(0), columns=shared).astype({"index": int})
     if len(histories) == 1:
@@ -85,5 +86,5 @@ def dominators(points: Array, higher: Sequence[bool]) -> list[int | None]:
     higher: for each of the two measures whether more is better.
     """
     gains = np.where(higher, points, -points)
-    no_worse = (gains[None] >= gains[:, None]).all(2) & (gains[None] > gains[:, None]).any(2)
-    return [int(np.argmax(row)) if row.any() else None for row in no_worse]
+    beaten = [(gains >= own).all(1) & (gains > own).any(1) for own in gains]
+    return [int(np.argmax(by)) if by.any() else None for by in beaten]

@@ -24,7 +24,7 @@ def rules(outcomes: Sequence["Outcome"], ranks: Sequence[int], own: str = "") ->
     span = f"rank {min(ranks)}" if min(ranks) == max(ranks) else f"ranks {min(ranks)} to {max(ranks)}"
     text = f"With {len(ranks)} clients of {span}, averaging A and B {_loses(found['mean'].server)}"
     exact = [rule_title(rule) for rule, outcome in found.items() if outcome.server < NOTHING]
-    text += f"; {_listed(exact)} {'lose' if len(exact) > 1 else 'loses'} nothing." if exact else "."
+    text += f"; {listed(exact)} {'lose' if len(exact) > 1 else 'loses'} nothing." if exact else "."
     if own in found:
         text += f" The rule of this run, {rule_title(own)}, {_loses(found[own].server)}."
     kept = found["svd"].smallest
@@ -45,8 +45,8 @@ def truncation(errors: Mapping[str, Sequence[float]], rank: int, smallest: int) 
     """How much three ways to cut leave out, at the server's rank and at the smallest."""
     at = [f"{name} {_percent(curve[min(rank, len(curve)) - 1])}" for name, curve in errors.items()]
     low = [f"{name} {_percent(curve[min(smallest, len(curve)) - 1])}" for name, curve in errors.items()]
-    text = f"Cut to rank {rank}, the ideal update loses: {_listed(at)}."
-    return text if smallest == rank else text + f" Cut to rank {smallest}: {_listed(low)}."
+    text = f"Cut to rank {rank}, the ideal update loses: {listed(at)}."
+    return text if smallest == rank else text + f" Cut to rank {smallest}: {listed(low)}."
 
 
 def rule_title(rule: str) -> str:
@@ -62,7 +62,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.1f} %"
 
 
-def _listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
     """One, two and three, as in a sentence."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"
 
@@ -159,4 +159,4 @@ def samples_shown(facts: RunFacts, rows: int) -> str:
     counts = np.asarray(facts.class_counts[:rows])
     single = [f"client {k + 1} ({facts.classes[int(counts[k].argmax())]})" for k in range(rows) if (counts[k] > 0).sum() == 1]
     text = f"Some training samples of {'all' if rows == facts.clients else f'the first {rows}'} clients, sorted by class."
-    return text + (f" One class only: {_listed(single[:3])}." if single else "")
+    return text + (f" One class only: {listed(single[:3])}." if single else "")

@@ -110,7 +110,7 @@ def sentence(task: str, own: pd.DataFrame) -> str:
     """What one column says: who leads, how many cannot be told from the leader, and what LoRA brought at all."""
     ranked, mean = ranking(own), own["mean"]
     best, scores = ranked.index[0], ranked["scores"].iloc[0]
-    complete = {title: other for title, other in ranked["scores"].items() if len(other) == len(scores)}
+    complete = {str(title): other for title, other in ranked["scores"].items() if len(other) == len(scores)}
     ahead = sum(bool(np.all(np.greater(scores, other))) for other in complete.values())
     apart = sum(difference.p < 0.05 for difference in differences(complete))
     return (

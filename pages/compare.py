@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ilora.dashboard import comparing, lab, link
+from ilora.dashboard import comparing, lab, link, side_by_side
 from ilora.dashboard.blocks import welcome_picture
 from ilora.dashboard.form import experiment_form
 from ilora.dashboard.navigation import title
@@ -16,18 +16,27 @@ with st.sidebar:
 
 st.session_state.setdefault("compare.methods", list(METHODS)[: comparing.FIRST])
 offered = comparing.choices()
-chosen = st.multiselect(
+left, right = st.columns([4, 1])
+chosen = left.multiselect(
     "Methods",
     list(offered),
     key="compare.methods",
     format_func=offered.__getitem__,
     persist_state="session",
-    help="Two to six. All of them get the settings on the left: the same seed, clients and batches.",
+    help="Two to eight. All of them get the settings on the left: the same seed, clients and batches.",
+)
+seeds = right.number_input(
+    "Seeds",
+    1,
+    comparing.MOST_SEEDS,
+    key="compare.seeds",
+    persist_state="session",
+    help="Every method under so many seeds, from the one on the left. With two or more, differences are tested.",
 )
 problem, entrants = "", []
 if experiment:
     try:
-        entrants = comparing.entrants(experiment, chosen)
+        entrants = comparing.entrants(experiment, chosen, seeds)
     except ValueError as error:
         problem = str(error)
 if problem:
@@ -42,13 +51,13 @@ st.button(
     disabled=busy or not entrants,
     on_click=comparing.start,
     args=(entrants,),
-    help="Start one run per method.",
+    help="Start one run per method and seed.",
 )
 if refused := st.session_state.pop(comparing.REFUSED, ""):
     st.error(refused, icon=":material/error:")
 link.publish(experiment, runs=",".join(run.id for run in runs))
 if runs:
-    comparing.comparison_view(runs)
+    side_by_side.comparison_view(runs)
 else:
     welcome_picture(
         experiment,

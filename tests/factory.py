@@ -101,14 +101,15 @@ def store_run(
     status: str = "finished",
     error: str = "",
     scores: dict[str, float] | None = None,
+    **changes: object,
 ) -> str:
-    """A run in the store with `done` finished rounds, as a worker would have left it."""
+    """A run in the store with `done` finished rounds, as a worker would have left it; `changes` are of every round."""
     experiment = experiment or Experiment(rounds=done)
     ranks = experiment.client_ranks
     run_id = store.add(experiment, worker="test")
     store.save_facts(run_id, make_facts(ranks, experiment.seed))
     for index in range(1, done + 1):
-        record = make_round(index, ranks, experiment.seed, snapshot={"x": np.zeros(1)}, scores=scores or {})
+        record = make_round(index, ranks, experiment.seed, snapshot={"x": np.zeros(1)}, scores=scores or {}, **changes)
         assert store.save_round(run_id, record, "test")
     if status != "running":
         end(store, run_id, "test", status, error)

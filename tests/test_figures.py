@@ -33,6 +33,8 @@ def every_figure(ranks=RANKS):
         "own models": figures.clients_accuracy(record),
         "traffic": figures.traffic(history, 3, 15),
         "idea": figures.idea(ranks),
+        "means": figures.over_rounds([Trace("run", "ilora", history, history * 0 + 0.1)], "accuracy"),
+        "trade-off": figures.trade_off(["run"], ["ilora"], np.ones((1, 2)), np.full((1, 2), np.nan), ("loss", "accuracy")),
     }
 
 
@@ -194,3 +196,21 @@ def test_an_exported_page_holds_the_figure_its_sentence_and_the_script():
     assert "5 &gt; 4" in page
     assert len(page) > 1_000_000
     assert "cdn.plot.ly" not in page.split("</script>")[-1]
+
+
+def test_the_band_lies_an_interval_above_and_below_the_mean():
+    history = make_history(4)
+    figure = figures.over_rounds([Trace("run", "ilora", history, history * 0 + 0.1)], "accuracy")
+    band, line = figure.data
+    mean = 100 * history["accuracy"]
+    np.testing.assert_allclose(band.y, [*(mean - 10), *(mean + 10)[::-1]])
+    np.testing.assert_allclose(line.y, mean)
+
+
+def test_a_dominated_point_is_hollow_and_the_front_passes_it_by():
+    points = np.array([[1.0, 0.5], [2.0, 0.9], [2.0, 0.4]])
+    figure = figures.trade_off("abc", ["ilora", "fedit", "flora"], points, points * np.nan, ("megabytes_up", "accuracy"))
+    front, *marks = figure.data
+    assert list(front.x) == [1, 2]
+    assert list(front.y) == [50, 90]
+    assert [mark.marker.color == CLEAR for mark in marks] == [False, False, True]

@@ -95,7 +95,7 @@ def _actions(picked: list[Run]) -> None:
             st.session_state[RUN] = one.id
             fill(one.experiment)
             st.switch_page("pages/playground.py", query_params={"run": one.id})
-        few = comparing.LEAST <= len(picked) <= 2 * comparing.MOST
+        few = comparing.LEAST <= len(picked) <= comparing.MOST_RUNS
         if st.button("Compare", icon=":material/compare_arrows:", key="runs.compare", disabled=not few):
             ids = [run.id for run in picked]
             st.session_state[comparing.RUNS] = ids

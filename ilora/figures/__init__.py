@@ -15,6 +15,7 @@ from ilora.figures.rules import rule_errors, rule_label, truncation
 from ilora.figures.samples import classes_seen, sizes
 from ilora.figures.space import angle_spectrum, corrections, paths, planes, turned
 from ilora.figures.sureness import branch, council, probe, reliability, sureness_over_rounds
+from ilora.figures.trade_off import trade_off
 
 __all__ = [
     "Trace",
@@ -56,6 +57,7 @@ __all__ = [
     "spectra_over_rounds",
     "spectrum",
     "sureness_over_rounds",
+    "trade_off",
     "traffic",
     "truncation",
     "turned",

@@ -29,11 +29,15 @@ AXES = {"index": "Round", "megabytes_up": "Sent up, MB", "kiloforwards": "Forwar
 
 @dataclass(frozen=True)
 class Trace:
-    """One run in a chart over rounds: its name, its method (which gives the colour) and its metrics, a row per round."""
+    """One line in a chart over rounds: its name, its method (which gives the colour) and its metrics, a row per round.
+
+    half: where the metrics are means over seeds, half of their 95 % intervals, drawn as a band.
+    """
 
     name: str
     method: str
     history: pd.DataFrame
+    half: pd.DataFrame | None = None
 
 
 def over_rounds(
@@ -42,7 +46,10 @@ def over_rounds(
     """One line per run of a scalar measure, against rounds, megabytes sent up, or thousands of forward passes."""
     words = measure_of(measure)
     figure = frame(words.unit, legend=len(traces) > 1 or measure == "alignment")
-    for trace, style in zip(traces, _styles([trace.method for trace in traces]), strict=True):
+    styles = _styles([trace.method for trace in traces])
+    for trace, style in zip(traces, styles, strict=True):
+        _add_band(figure, trace, measure, against, style["line"]["color"])
+    for trace, style in zip(traces, styles, strict=True):
         table = with_totals(trace.history)
         hover = f"%{{y:.{words.digits}f}} {words.unit}".rstrip() + f"<extra>{trace.name}</extra>"
         figure.add_scatter(
@@ -93,6 +100,19 @@ def _add_line(figure: go.Figure, x: pd.Series, y: pd.Series, name: str, hover: s
     figure.add_scatter(
         x=x, y=y, name=name, mode="lines+markers", line=line, marker={"size": 6}, hovertemplate=f"{hover}<extra>{name}</extra>"
     )
+
+
+def _add_band(figure: go.Figure, trace: Trace, measure: str, against: str, colour: str) -> None:
+    """The 95 % interval around a mean over seeds."""
+    if trace.half is None or measure not in trace.half:
+        return
+    table, scale = with_totals(trace.history), measure_of(measure).scale
+    low, high = (scale * (table[measure] + sign * trace.half[measure].to_numpy()) for sign in (-1, 1))
+    along = pd.concat([table[against], table[against][::-1]])
+    figure.add_scatter(
+        x=along, y=pd.concat([low, high[::-1]]), fill="toself", fillcolor=colour, opacity=0.15, line={"width": 0},
+        mode="lines", hovertemplate=f"95 % interval<extra>{trace.name}</extra>", showlegend=False, name=f"{trace.name}, interval",
+    )  # fmt: skip
 
 
 def _styles(methods: Sequence[str]) -> list[dict[str, Any]]:
