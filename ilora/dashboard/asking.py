@@ -10,7 +10,8 @@ import streamlit as st
 
 from ilora import jobs
 from ilora.dashboard import comparing, lab
-from ilora.dashboard.form import PRESSED, PROFILES, SKEW_NAMES, fill
+from ilora.dashboard.fields import PRESSED
+from ilora.dashboard.form import PROFILES, SKEW_NAMES, fill
 from ilora.experiment import Experiment
 from ilora.scenarios import SCENARIOS
 from ilora.store import StoreError

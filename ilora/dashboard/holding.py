@@ -6,7 +6,8 @@ import streamlit as st
 from ilora import figures, samples, sentences_inside
 from ilora.dashboard.blocks import draw
 from ilora.dashboard.charts import CHARTS
-from ilora.dashboard.form import ALPHAS, CURRENT, PROFILES, SKEW_NAMES, plain
+from ilora.dashboard.fields import plain
+from ilora.dashboard.form import ALPHAS, CURRENT, PROFILES, SKEW_NAMES
 from ilora.dashboard.glossary import explain
 from ilora.dashboard.samples import cards
 from ilora.dashboard.view import Reading, View

@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 from ilora import figures, sureness
 from ilora.dashboard import lab
 from ilora.dashboard.blocks import draw
-from ilora.dashboard.form import plain
+from ilora.dashboard.fields import plain
 from ilora.dashboard.samples import show_text
 from ilora.dashboard.view import Chart, View
 from ilora.records import SCORE

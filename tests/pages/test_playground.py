@@ -4,7 +4,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from ilora import tasks
-from ilora.dashboard import asking, form, lab
+from ilora.dashboard import asking, fields, form, lab
 from ilora.dashboard.charts import CHARTS
 from ilora.dashboard.glossary import GLOSSARY
 from ilora.dashboard.view import View
@@ -457,7 +457,7 @@ def test_a_press_on_a_settings_name_opens_its_sweep(open_app, store):
     app.button(key="pressed.run").click().run()
     assert not app.exception
     assert sorted(run.experiment.alpha for run in store.runs()) == [0.1, 10.0]
-    assert form.PRESSED not in app.session_state
+    assert fields.PRESSED not in app.session_state
 
 
 def test_a_swept_run_is_named_as_a_sentence_needs_it():
@@ -480,7 +480,7 @@ def test_nothing_is_swept_while_a_setting_is_wrong(open_app):
     app.text_input(key="setting.ranks").set_value("2, zero").run()
     app.button(key="name.lr").click().run()
     assert [toast.value for toast in app.toast] == ["Mend the setting that is marked first."]
-    assert form.PRESSED not in app.session_state
+    assert fields.PRESSED not in app.session_state
 
 
 def test_a_click_on_a_setting_sweeps_it(open_app, store):
