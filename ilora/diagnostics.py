@@ -131,7 +131,7 @@ def coverage(ranks: tuple[int, ...], weights: Tensor, slots: int) -> Tensor:
 
 
 class AggregationError(NamedTuple):
-    """Frobenius norms: what the rule lost before it cut the rank, what the cut lost, both together, and the ideal's own."""
+    """Frobenius norms: what the rule lost before it cut the rank, what the cut lost, the whole distance, and the ideal's own."""
 
     averaging: float
     truncation: float
@@ -139,14 +139,19 @@ class AggregationError(NamedTuple):
     ideal: float
 
 
-def aggregation_error(aggregate: Aggregate, merged: Factors | None = None) -> AggregationError:
-    """How far the server's update lies from the ideal one; `merged` is what both have in common beneath."""
+def aggregation_error(aggregate: Aggregate, merged: Factors | None = None, kept: Aggregate | None = None) -> AggregationError:
+    """How far the server's update lies from the ideal one; `merged` is what both have in common beneath.
+
+    kept: what the server's own step made of the rule's `aggregate`, where it took one: the whole distance holds that step as
+    well, the split is the rule's alone.
+    """
     held, untruncated, ideal = aggregate.held(), aggregate.untruncated(), aggregate.ideal
+    in_the_end = held if kept is None else kept.held()
     whole = ideal if merged is None else products.add(ideal, merged)
     return AggregationError(
         averaging=products.norm(products.difference(untruncated, ideal)),
         truncation=products.norm(products.difference(held, untruncated)),
-        total=products.norm(products.difference(held, ideal)),
+        total=products.norm(products.difference(in_the_end, ideal)),
         ideal=products.norm(whole),
     )
 

@@ -50,11 +50,14 @@ def run_facts(simulation: "Simulation") -> RunFacts:
 
 @dataclass(frozen=True)
 class LayerOutcome:
-    """One layer's round: what the clients received and trained, what the server made of it, what was merged beneath before."""
+    """One layer's round: what the clients received and trained, what the server's rule made of it, what the server keeps after
+    a step of its own, and what was merged beneath before.
+    """
 
     start: Stack
     trained: Stack
     scales: Tensor
+    made: Aggregate
     aggregate: Aggregate
     merged: Factors | None
 
@@ -68,7 +71,7 @@ class LayerOutcome:
 def layer_record(layer: ServerLayer, outcome: LayerOutcome, p: Tensor, r_min: int) -> LayerRecord:
     """All diagnostics of one layer after one round."""
     aggregate = outcome.aggregate
-    error = diagnostics.aggregation_error(aggregate, outcome.merged)
+    error = diagnostics.aggregation_error(outcome.made, outcome.merged, aggregate)
     ideal = aggregate.ideal if outcome.merged is None else products.add(aggregate.ideal, outcome.merged)
     sigma, sigma_ideal = outcome.whole[1], products.svd(ideal)[1]
     moves = diagnostics.movements(outcome.start, outcome.trained, outcome.scales)

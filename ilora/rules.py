@@ -1,7 +1,8 @@
 """Every aggregation rule on the same uploads: what each loses, at the server and at the client of the smallest rank."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ class Uploads(NamedTuple):
     weights: list[float]
     offsets: list[tuple[Tensor, Tensor]] | None = None  # where the clients' first product was cut out of their base
     scaling: float | str | None = None
+    samples: list[float] | None = None  # the clients' shares of the samples, by which the ideal update counts; None: the weights
 
 
 def compare_rules(uploads: Uploads, own: Experiment | None = None) -> list[Outcome]:
@@ -47,10 +49,14 @@ def compare_rules(uploads: Uploads, own: Experiment | None = None) -> list[Outco
 
 def merged(rule: str, uploads: Uploads, own: Experiment | None = None) -> Aggregate:
     """What a rule makes of the uploads; with `own`, what that experiment's method does with its own rule and options."""
-    factors, weights, offsets, scaling = uploads
+    factors, weights, offsets, scaling, samples = uploads
+    method, options = PLAIN, dict[str, Any](aggregate=rule)
     if own is not None and own.recipe.ingredients["aggregate"] == rule and not own.recipe.personalised:
-        return aggregate(own.method, factors, weights, offsets=offsets, scaling=scaling, **own.options)
-    return aggregate(PLAIN, factors, weights, offsets=offsets, scaling=scaling, aggregate=rule)
+        method, options = own.method, dict(own.options)
+    made = aggregate(method, factors, weights, offsets=offsets, scaling=scaling, **options)
+    if samples is None:
+        return made
+    return replace(made, ideal=aggregate(method, factors, samples, offsets=offsets, scaling=scaling, **options).ideal)
 
 
 def outcome(rule: str, made: Aggregate, uploads: Uploads) -> Outcome:
@@ -112,10 +118,11 @@ def uploads_of(experiment: Experiment, record: Round, layer: str, kept: dict[str
     count = len(kept["trained/A"])
     if count < len(record.clients["id"]):
         raise ValueError(f"clients are {len(record.clients['id'])}; the record keeps the factors of {count} only.")
-    weights = record.clients["weight"][:count].astype(float)
+    weights, samples = (_shares(record.clients[column][:count]) for column in ("weight", "samples"))
+    by_samples = experiment.recipe.ingredients["weighting"] == "samples"
     factors = [_pair(kept, "trained", k, ranks[k]) for k in range(count)]
     offsets = [_pair(first, "start", k, ranks[k]) for k in range(count)] if cut_out(experiment, record) else None
-    return Uploads(factors, (weights / weights.sum()).tolist(), offsets, _scaling(experiment.recipe.scaling))
+    return Uploads(factors, weights, offsets, _scaling(experiment.recipe.scaling), None if by_samples else samples)
 
 
 def slots(experiment: Experiment, record: Round, kept: dict[str, Array]) -> list[int]:
@@ -134,6 +141,12 @@ def _pair(kept: dict[str, Array], when: str, k: int, rank: int) -> tuple[Tensor,
     """One client's factors as double precision tensors."""
     A, B = kept[f"{when}/A"][k], kept[f"{when}/B"][k]
     return torch.from_numpy(A[:rank]).double(), torch.from_numpy(B[:, :rank]).double()
+
+
+def _shares(column: Array) -> list[float]:
+    """A column as shares of its sum."""
+    shares: list[float] = (column.astype(float) / column.sum()).tolist()
+    return shares
 
 
 def _scaling(scaling: Scaling) -> float | str:

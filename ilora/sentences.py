@@ -76,20 +76,21 @@ def loss(history: pd.DataFrame, at: int | None = None) -> str:
     return text + (": the clients fit their own samples better than everyone's." if test - own > 0.1 else ": the two are close.")
 
 
-def error_split(history: pd.DataFrame, at: int | None = None, server_rank: int | None = None) -> str:
-    """What averaging and what cutting the rank have lost in a round."""
+def error_split(history: pd.DataFrame, at: int | None = None, server_rank: int | None = None, step: str = "") -> str:
+    """What averaging and what cutting the rank have lost in a round; `step` names what the server did to it afterwards."""
     row, _ = _rows(history, at)
     cut = f"cutting to rank {server_rank}" if server_rank else "cutting the rank"
-    averaged, truncated = row["averaging_error"], row["truncation_error"]
+    averaged, truncated, whole = row["averaging_error"], row["truncation_error"], row["aggregation_error"]
     if not (isfinite(averaged) and isfinite(truncated)):
         return (
             f"In round {int(row['index'])} there is nothing to compare: nobody learned, or every client keeps a model of its own."
         )
-    if averaged < NOTHING and truncated < NOTHING:
+    if max(averaged, truncated, whole) < NOTHING:
         return f"In round {int(row['index'])} nothing was lost: the server holds exactly the average of the clients' models."
+    held = f"After the server's own step, “{step}”, its update" if step else "The server's update"
     return (
         f"In round {int(row['index'])} averaging lost {_share(averaged)} of the ideal update; {cut} lost {_share(truncated)}."
-        f" The server's update is off by {_share(row['aggregation_error'])} in all."
+        f" {held} is off by {_share(whole)} in all."
     )
 
 

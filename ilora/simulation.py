@@ -240,9 +240,10 @@ class Simulation:
 
     def _aggregate(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> LayerOutcome:
         """One layer's way from the uploads to what the server will hold."""
-        aggregate: Aggregate = self.stages["server"](turn, layer, self.stages["aggregate"](self._received(turn, layer, sent, p)))
+        made: Aggregate = self.stages["aggregate"](self._received(turn, layer, sent, p))
+        kept: Aggregate = self.stages["server"](turn, layer, made)
         start, trained = turn.stack(turn.start, layer), turn.stack(turn.result, layer)
-        return LayerOutcome(start, trained, turn.base.scales, aggregate, self.layers[layer].merged_factors())
+        return LayerOutcome(start, trained, turn.base.scales, made, kept, self.layers[layer].merged_factors())
 
     def _received(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> Upload:
         return self.layers[layer].receive(turn, sent, p, tuple(sorted(set(self.ranks))))

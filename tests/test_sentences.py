@@ -67,6 +67,13 @@ def test_the_error_is_split_into_averaging_and_cutting():
     assert "averaging lost 12 % of the ideal update; cutting to rank 16 lost nothing." in text
 
 
+def test_a_step_of_the_servers_own_is_not_called_averaging():
+    history = make_history(2).assign(averaging_error=0.0, truncation_error=0.0, aggregation_error=0.83)
+    text = sentences.error_split(history, step="Adam")
+    assert "averaging lost nothing" in text
+    assert text.endswith("After the server's own step, “Adam”, its update is off by 83 % in all.")
+
+
 def test_no_error_is_said_to_be_none():
     history = make_history(1).assign(averaging_error=0.0, truncation_error=1e-7, aggregation_error=1e-7)
     assert "nothing was lost" in sentences.error_split(history)

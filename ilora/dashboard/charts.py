@@ -5,13 +5,22 @@ from dataclasses import replace
 from ilora import figures, sentences
 from ilora.dashboard.depth import DEPTH
 from ilora.dashboard.view import Chart, View
+from ilora.ingredients import INGREDIENTS
 from ilora.measures import measure_of
+from ilora.methods import Recipe
 from ilora.records import SCORE, main_score
 from ilora.tasks import TASKS
 
 __all__ = ["BY_LAYER", "CHARTS", "SECTIONS", "Chart", "View", "reading"]
 
 EFFECTIVE_RANK = r"r_{\mathrm{eff}}=\exp\Big(-\sum_i\hat\sigma_i\log\hat\sigma_i\Big)"
+
+
+def server_step(recipe: Recipe) -> str:
+    """What the server does to the aggregate of a method, by its title; nothing where it takes it as it is."""
+    name = recipe.ingredients["server"]
+    return "" if name == "take" else INGREDIENTS["server"][name].title
+
 
 CHARTS: dict[str, Chart] = {
     "accuracy": Chart(
@@ -35,10 +44,12 @@ CHARTS: dict[str, Chart] = {
     "error": Chart(
         "Aggregation error",
         lambda view: figures.error_split(view.history, view.at, view.run.rounds),
-        lambda view: sentences.error_split(view.history, view.at, int(max(view.record.clients["rank"]))),
+        lambda view: sentences.error_split(
+            view.history, view.at, int(max(view.record.clients["rank"])), server_step(view.run.experiment.recipe)
+        ),
         "The ideal update is the average of the clients' updates. The bars show what the server's rule lost on the way: by"
         " averaging factors instead of updates, and by cutting to a rank. They are lengths of differences, so the two need not"
-        " add up to the whole.",
+        " add up to the whole. Where the server then takes a step of its own on purpose, as Adam does, the whole holds it too.",
         r"\frac{\lVert G_{t+1}-\Delta W^*\rVert_F}{\lVert\Delta W^*\rVert_F},\qquad\Delta W^*=\sum_kp_k\,\Delta W_k",
         ("ilora.diagnostics:aggregation_error",),
     ),
