@@ -140,9 +140,9 @@ def suite_command(chosen: argparse.Namespace) -> int:
     if not 2 <= chosen.seeds <= 100:
         raise ValueError(f"seeds is {chosen.seeds}; allowed: a whole number from 2 to 100.")
     if chosen.suite == "tasks":
-        from ilora.task_suite import LEARNING_RATES, write_task_results
+        from ilora.task_suite import write_task_results
 
-        columns = write_task_results(Path(chosen.out), read_experiment(chosen), list(LEARNING_RATES), chosen.seeds)
+        columns = write_task_results(Path(chosen.out), read_experiment(chosen), chosen.seeds)
         print(f"{chosen.out}: {len(columns)} tasks, {chosen.seeds} seeds each.")
         return 0
     from ilora.suites import write_results

@@ -7,7 +7,7 @@ import pytest
 from ilora.experiment import Experiment
 from ilora.running import run
 from ilora.suites import put_part
-from ilora.task_suite import CEILING, COMPARED, FLOOR, LEARNING_RATES, LINES, cell, entries, report, sentence, write_task_results
+from ilora.task_suite import CEILING, COMPARED, FLOOR, LINES, cell, entries, report, sentence, write_task_results
 
 BASE = Experiment(ranks=[1, 3], rounds=2, local_steps=2, batch_size=8)
 
@@ -16,8 +16,8 @@ def a_column(**means: float) -> pd.DataFrame:
     """Lines with these means whose three seeds lie a little around them, no two lines alike."""
     rows = {FLOOR: 0.5, CEILING: 0.95, "ILoRA, corrected": 0.8} | means
     wobble = np.random.default_rng(0).permuted(np.tile([-0.01, 0.0, 0.01], (len(rows), 1)), axis=1)
-    lines = {name: (mean, 0.01, (mean + own).tolist()) for (name, mean), own in zip(rows.items(), wobble, strict=True)}
-    return pd.DataFrame.from_dict(lines, orient="index", columns=["mean", "half", "scores"])
+    lines = {name: (mean, 0.01, (mean + own).tolist(), 1.25) for (name, mean), own in zip(rows.items(), wobble, strict=True)}
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["mean", "half", "scores", "correction"])
 
 
 def test_the_floor_trains_the_head_and_nothing_else():
@@ -43,11 +43,17 @@ def test_every_compared_method_has_a_line():
 
 def test_a_leader_alone_is_told_from_one_in_company():
     alone, company = sentence("X", a_column(FedIT=0.9, FLoRA=0.7)), sentence("X", a_column(FedIT=0.9, FLoRA=0.895))
-    assert "FedIT has the highest mean. It is ahead of 2 of the other 2 under every seed" in alone
-    assert "tell it from 2. It is +40.0 points from the head alone and -5.0" in alone
+    assert "FedIT has the highest mean, +40.0 points from the head alone and -5.0 from centralised LoRA." in alone
+    assert "It is ahead of 2 of the other 2 under every seed; paired t-tests (Holm, 5 %) tell it from 2." in alone
     assert "It is ahead of 1 of the other 2 under every seed" in company
     assert "tell it from 1. " in company
-    assert "ILoRA in its corrected mode is at place 3 of 3" in company
+    assert "ILoRA, corrected, is at place 3 of 3" in company
+
+
+def test_lines_that_nothing_tells_apart_share_the_lead_and_none_is_bold():
+    column = a_column(FedIT=0.9, FLoRA=0.9)
+    assert "2 of 3 lines share the highest mean" in sentence("X", column)
+    assert "**" not in cell(column, "FedIT") + cell(column, "FLoRA")
 
 
 def test_only_the_best_federated_mean_is_bold():
@@ -65,22 +71,24 @@ def test_a_part_of_a_document_replaces_itself_and_leaves_the_others(tmp_path):
 
 
 def test_the_report_says_what_was_run():
-    text = report({"digits": BASE}, {"digits": a_column(FedIT=0.9)}, 3)
+    text = report({"Handwritten digits": BASE}, {"Handwritten digits": a_column(FedIT=0.9)}, 3)
     assert (
         "| Handwritten digits | accuracy | tiny-vit-letters | 2, 1, 3 | label, alpha 0.3 | 2 × 2 × 8 | adamw, 0.002 | float32 |"
         in text
     )
     assert "| FedIT | **90.0 ± 1.0** |" in text
+    assert "| *ILoRA, corrected: correction / gradient* | 1.25 |" in text
 
 
 @pytest.mark.slow
 def test_the_suite_writes_its_part(tmp_path, monkeypatch):
     monkeypatch.setenv("ILORA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("ilora.task_suite.LINES", LINES[:1])
-    monkeypatch.setitem(LEARNING_RATES, "digits", 2e-3)
+    monkeypatch.setattr("ilora.task_suite.LEARNING_RATES", {"digits": (2e-3, 1e-3)})
     base = BASE.replace(rounds=1, local_steps=1)
-    columns = write_task_results(tmp_path / "results.md", base, ["digits"], 2)
+    columns = write_task_results(tmp_path / "results.md", base, 2)
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert text.startswith("# Results on CIFAR and GLUE")
-    assert set(columns["digits"].index) == set(entries(base))
+    assert list(columns) == ["Handwritten digits at 0.002", "Handwritten digits at 0.001"]
+    assert all(set(column.index) == set(entries(base)) for column in columns.values())
     assert "not run" not in text
