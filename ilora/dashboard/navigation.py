@@ -18,7 +18,7 @@ MENU: dict[
         "compare": (
             "Compare",
             "compare_arrows",
-            "Two to six methods on the same clients, batches and seed, or runs of your choice.",
+            "Two to eight methods on the same clients, batches and seeds, or runs of your choice.",
         ),
         "runs": ("Runs", "history", "Everything that was ever run: reopen, compare, rename, export, delete."),
     },

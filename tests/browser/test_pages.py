@@ -71,7 +71,7 @@ def test_methods_are_compared_then_reopened_and_deleted(page):
     tab = page("compare?rounds=2&local_steps=1")
     press(tab, "Run all")
     tab.get_by_text("All 4 runs are finished.").wait_for(timeout=SECONDS)
-    expect(tab.locator(CHART)).to_have_count(7)
+    expect(tab.locator(CHART)).to_have_count(8)
     expect(tab.get_by_text(re.compile("After round 2")).nth(2)).to_be_visible()
     with tab.expect_download() as download:
         press(tab, "Download all rounds as CSV")
