@@ -5,7 +5,9 @@ from pathlib import Path
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-_ENTERED = "entered"
+from ilora.dashboard.fields import PRESSED
+
+_ENTERED, _PAGE = "entered", "page.question"
 ICON = Path(__file__).with_name("icon.svg")
 HOME = "home"
 MENU: dict[
@@ -70,4 +72,7 @@ def title(question: str) -> None:
     if _ENTERED not in st.session_state:
         navigation()
         st.rerun()
+    if st.session_state.get(_PAGE) != question:  # another page than before: what was opened there is closed
+        st.session_state[_PAGE] = question
+        st.session_state.pop(PRESSED, None)
     st.title(question)

@@ -460,6 +460,15 @@ def test_a_press_on_a_settings_name_opens_its_sweep(open_app, store):
     assert fields.PRESSED not in app.session_state
 
 
+def test_a_sweep_that_was_open_when_the_page_was_left_is_closed_on_return(open_app):
+    app = open_app()
+    app.button(key="name.alpha").click().run()
+    assert [button for button in app.button if button.key == "pressed.run"]
+    for page in ("glossary", "playground"):
+        app.switch_page(f"pages/{page}.py").run()
+    assert not [button for button in app.button if button.key == "pressed.run"]
+
+
 def test_a_swept_run_is_named_as_a_sentence_needs_it():
     assert list(asking.variants(DEFAULT, "lr", [0.01])) == ["learning rate: 0.01"]
     assert list(asking.variants(DEFAULT, "alpha", [0.1])) == ["Dirichlet α: 0.1"]
