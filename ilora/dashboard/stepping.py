@@ -73,7 +73,7 @@ def _bar() -> str:
             "Next step", key="step.next", shortcut="N", type="primary", disabled=at == len(names) - 1, on_click=_go, args=(1,)
         )
         chosen = st.segmented_control(
-            "Step", names, key=STEP, required=True, label_visibility="collapsed", persist_state="session"
+            "Step", names, key=STEP, required=True, label_visibility="collapsed", wrap=True, persist_state="session"
         )
     return str(chosen or names[0])
 
