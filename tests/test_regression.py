@@ -39,7 +39,7 @@ def test_a_round_is_scored_by_correlation_and_squared_error():
     assert metrics["score pearson"] == record.accuracy
     assert score_text(metrics) == f"pearson {record.accuracy:.3f}"
     history = pd.DataFrame([metrics])
-    assert sentences.accuracy(history).startswith("After round 3: test pearson correlation 0.")
+    assert sentences.accuracy(history).startswith("After round 3: test Pearson correlation 0.")
     figure = figures.over_rounds([figures.Trace("a", "ilora", history)], main_score(history.columns))
     assert list(figure.data[0].y) == [record.accuracy]
 
