@@ -1,4 +1,6 @@
-"""Takes the pictures of the documents from the real app: `make screenshots` starts it, runs experiments and photographs pages."""
+"""Takes the pictures of the documents from the real app: `make screenshots` starts it, runs experiments and photographs every
+page on a laptop and on a phone, in the light and in the dark.
+"""
 
 import os
 import shutil
@@ -19,10 +21,17 @@ PICTURES = ROOT / "docs" / "screenshots"
 PORT = 8599
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
-INSIDE = ("round", "aggregation", "subspaces", "drift", "collapse", "data", "uncertainty")  # they show the newest run
-PLAIN = ("learn", "learn?lesson=averaging-factors", "alignment", "methods", "limits", "teach", "glossary")
+WITH_CHARTS = ("", "round", "aggregation", "subspaces", "drift", "collapse", "data", "uncertainty")  # they show the newest run
+PLAIN = ("learn", "learn?lesson=averaging-factors", "alignment", "methods", "limits", "teach", "glossary", "runs")
+NAMES = {"": "home", "learn?lesson=averaging-factors": "lesson"}  # of pages whose address is no name
 CHART = ".ilora-chart.js-plotly-plot"
 WIDE, NARROW = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
+LOOKS: dict[str, dict[str, Any]] = {
+    "": {"viewport": WIDE},
+    "-dark": {"viewport": WIDE, "color_scheme": "dark"},
+    "-narrow": {"viewport": NARROW},
+    "-narrow-dark": {"viewport": NARROW, "color_scheme": "dark"},
+}
 
 
 @contextmanager
@@ -62,6 +71,14 @@ def open_page(browser: Any, url: str, **options: Any) -> Page:
     return page
 
 
+def take_all(browser: Any, url: str, name: str, chart: bool = False) -> None:
+    """One picture of a page in every look."""
+    for look, options in LOOKS.items():
+        page = open_page(browser, url, **options)
+        take(page, name + look, chart)
+        page.close()
+
+
 def main() -> None:
     """Run the default experiment and a comparison, and photograph what they show."""
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -71,24 +88,17 @@ def main() -> None:
         page = open_page(browser, f"{url}/playground", viewport=WIDE)
         page.get_by_role("button", name="Run").first.click()
         page.get_by_text("all rounds are done").wait_for(timeout=300_000)
-        take(page, "playground")
-        run = page.url
-        take(open_page(browser, run, viewport=WIDE, color_scheme="dark"), "playground-dark")
-        take(open_page(browser, run, viewport=NARROW), "playground-narrow")
-        take(open_page(browser, url, viewport=WIDE), "home", chart=True)
-        take(open_page(browser, url, viewport=NARROW), "home-narrow", chart=True)
-        for inside in INSIDE:
-            take(open_page(browser, f"{url}/{inside}", viewport=WIDE), inside, chart=True)
-        take(open_page(browser, f"{url}/subspaces", viewport=WIDE, color_scheme="dark"), "subspaces-dark", chart=True)
-        for plain in PLAIN:
-            take(open_page(browser, f"{url}/{plain}", viewport=WIDE), plain.replace("learn?lesson=averaging-factors", "lesson"))
-        compare = open_page(browser, f"{url}/compare?rounds=8", viewport=WIDE)
-        compare.get_by_role("button", name="Run all").click()
-        stop = compare.get_by_role("button", name="Stop all")
+        take_all(browser, page.url, "playground", chart=True)
+        for inside in WITH_CHARTS:
+            take_all(browser, f"{url}/{inside}", NAMES.get(inside, inside), chart=True)
+        page.goto(f"{url}/compare?rounds=8")
+        page.get_by_role("button", name="Run all").click()
+        stop = page.get_by_role("button", name="Stop all")
         stop.wait_for()
         stop.wait_for(state="hidden", timeout=300_000)
-        take(compare, "compare")
-        take(open_page(browser, f"{url}/runs", viewport=WIDE), "runs")
+        take_all(browser, page.url, "compare", chart=True)
+        for plain in PLAIN:
+            take_all(browser, f"{url}/{plain}", NAMES.get(plain, plain))
         browser.close()
 
 
