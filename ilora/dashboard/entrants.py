@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -38,12 +39,16 @@ class Entrant:
         """Its runs that have a round to show."""
         return [run for run in self.runs if run.done]
 
-    @property
+    @cached_property
+    def histories(self) -> dict[int, pd.DataFrame]:
+        """The metrics of the runs that have begun, with their running totals, by seed; read once for all charts of a page."""
+        return {run.experiment.seed: with_totals(lab.history(run)) for run in self.begun}
+
+    @cached_property
     def trace(self) -> Trace:
         """Its line: means over the seeds that have begun, with their intervals."""
-        histories = [with_totals(lab.history(run)) for run in self.begun]
-        mean, half = comparison.over_seeds(histories)
-        return Trace(self.name, self.experiment.method, mean, half if len(histories) > 1 else None)
+        mean, half = comparison.over_seeds(list(self.histories.values()))
+        return Trace(self.name, self.experiment.method, mean, half if len(self.histories) > 1 else None)
 
 
 def entrants_of(runs: Sequence[Run]) -> list[Entrant]:
@@ -105,7 +110,7 @@ def last_round(entrant: Entrant, measures: Sequence[str], main: str) -> pd.DataF
     half = trace.half if trace.half is not None else trace.history * np.nan
     rows = pd.DataFrame({"mean": trace.history.iloc[-1], "half": half.iloc[-1]}).T
     if "seconds" in measures:  # one round's time says little
-        rows.loc["mean", "seconds"] = float(np.median([lab.history(run)["seconds"].median() for run in entrant.begun]))
+        rows.loc["mean", "seconds"] = float(np.median([own["seconds"].median() for own in entrant.histories.values()]))
         rows.loc["half", "seconds"] = np.nan
     known = {name: rows[scored(name, main)] if has(entrant, name, main) else np.nan for name in measures}
     return pd.DataFrame(known, index=["mean", "half"])
@@ -116,13 +121,7 @@ def table(entrants: Sequence[Entrant]) -> tuple[pd.DataFrame, pd.DataFrame]:
     main = shared_score(entrants)
     titles = {name: measure_of(scored(name, main)).title for name in COLUMNS}
     rows = [last_round(entrant, COLUMNS, main).rename(columns=titles) for entrant in entrants]
-    lead = pd.DataFrame(
-        {
-            "Run": [e.name for e in entrants],
-            "Seeds": [len(e.begun) for e in entrants],
-            "Rounds": [e.runs[0].done for e in entrants],
-        }
-    )
+    lead = pd.DataFrame([{"Run": own.name, "Seeds": len(own.begun), "Rounds": own.runs[0].done} for own in entrants])
     mean, half = (pd.DataFrame([row.loc[part] for row in rows]).reset_index(drop=True) for part in ("mean", "half"))
     return pd.concat([lead, mean], axis=1), half
 
@@ -161,14 +160,10 @@ def _choice(experiment: Experiment) -> str:
 def scores_by_seed(entrants: Sequence[Entrant], measure: str, main: str) -> dict[str, list[float]]:
     """For each entrant the measure under the seeds that all have, after the last round that all have."""
     able = [entrant for entrant in entrants if has(entrant, measure, main)]
-    seeds = sorted(set.intersection(*({run.experiment.seed for run in entrant.begun} for entrant in able))) if able else []
-    runs = {entrant.name: {run.experiment.seed: run for run in entrant.begun} for entrant in able}
-    last = min((own[seed].done for own in runs.values() for seed in seeds), default=0)
+    seeds = sorted(set.intersection(*(set(entrant.histories) for entrant in able))) if able else []
+    last = min((len(entrant.histories[seed]) for entrant in able for seed in seeds), default=0)
     name = scored(measure, main)
-    return {
-        entrant: [float(with_totals(lab.history(own[seed]))[name].iloc[last - 1]) for seed in seeds]
-        for entrant, own in runs.items()
-    }
+    return {entrant.name: [float(entrant.histories[seed][name].iloc[last - 1]) for seed in seeds] for entrant in able}
 
 
 def points_of(entrants: Sequence[Entrant], measures: tuple[str, str], main: str) -> tuple[Array, Array]:
