@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -181,11 +182,8 @@ def _tests(entrants: Sequence[Entrant]) -> None:
         return
     measure = scored("accuracy", main)
     found = comparison.differences(scores, measure_of(measure).better != "lower")
-    st.table(
-        pd.DataFrame([sentences_compared.difference_row(measure, each) for each in found]).set_index(
-            f"{found[0].leader} ahead of"
-        )
-    )
+    rows = pd.DataFrame([sentences_compared.difference_row(measure, each) for each in found])
+    st.table(rows.set_index(rows.columns[0]))
     st.caption(sentences_compared.tested(measure, found, seeds))
 
 
@@ -199,9 +197,14 @@ def _trade_off(entrants: Sequence[Entrant]) -> None:
     across = left.selectbox("Across", offered, 0, key="compare.across", format_func=titles.__getitem__, persist_state="session")
     rest = [name for name in offered if name != across]
     up = right.selectbox("Upwards", rest, 0, key="compare.up", format_func=titles.__getitem__, persist_state="session")
-    drawn = [entrant for entrant in entrants if has(entrant, across, main) and has(entrant, up, main)]
-    points, halves = points_of(drawn, (across, up), main)
-    names, measures = [entrant.name for entrant in drawn], (scored(across, main), scored(up, main))
-    figure = figures.trade_off(names, [entrant.experiment.method for entrant in drawn], points, halves, measures)
-    sentence = sentences_compared.trade_off(names, points, measures)
+    measures = scored(across, main), scored(up, main)
+    points, halves = points_of(entrants, (across, up), main)
+    known = [i for i, point in enumerate(points) if np.isfinite(point).all()]
+    if not known:
+        st.caption("Nobody here has both measures.")
+        return
+    drawn = [entrants[i] for i in known]
+    names, methods = [entrant.name for entrant in drawn], [entrant.experiment.method for entrant in drawn]
+    figure = figures.trade_off(names, methods, points[known], halves[known], measures)
+    sentence = sentences_compared.trade_off(names, points[known], measures)
     draw("compare.trade-off", f"{titles[up]} against {measure_of(measures[0]).name}", figure, sentence, TRADE_READING)

@@ -18,6 +18,12 @@ def press(page, name):
     page.get_by_role("button", name=re.compile(rf"^\s*{name}\b")).first.click()
 
 
+def set_seed(page, seed):
+    field = page.get_by_role("spinbutton", name="Seed")
+    field.fill(str(seed))
+    field.press("Enter")
+
+
 def test_play_moves_every_chart_and_pauses_at_the_end(page):
     tab = page("collapse?run=recorded&round=13")
     expect(tab.get_by_text("After round 13").first).to_be_visible(timeout=SECONDS)
@@ -56,9 +62,7 @@ def test_who_holds_what_follows_the_controls_at_once(page):
     words = tab.get_by_text(re.compile(r"A client holds [\d.]+ of 10 classes on average"))
     expect(words).to_be_visible(timeout=SECONDS)
     before = words.inner_text()
-    seed = tab.get_by_role("spinbutton", name="Seed")
-    seed.fill("7")
-    seed.press("Enter")
+    set_seed(tab, 7)
     expect(words).not_to_have_text(before, timeout=SECONDS)
 
 
@@ -71,9 +75,7 @@ def test_toy_texts_sentences_stand_on_the_clients_cards_and_follow_the_seed(page
     sentence = card.get_by_test_id("stText").first
     expect(sentence).to_be_visible(timeout=SECONDS)
     before = sentence.inner_text()
-    seed = tab.get_by_role("spinbutton", name="Seed")
-    seed.fill("7")
-    seed.press("Enter")
+    set_seed(tab, 7)
     expect(sentence).not_to_have_text(before, timeout=SECONDS)
 
 

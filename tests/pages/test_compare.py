@@ -206,3 +206,18 @@ def test_two_measures_stand_against_each_other_and_the_dominated_is_named(open_a
     app.selectbox(key="compare.across").select("loss").run()
     app.selectbox(key="compare.up").select("accuracy").run()
     assert "Test loss against test accuracy: nobody beats ILoRA in both. Dominated: FedIT by ILoRA." in said(app)
+
+
+def test_a_measure_that_moves_across_makes_way_upwards(open_app, store):
+    app = open_app("compare", runs=",".join(by_seed(store, SEEDED)))
+    assert app.selectbox(key="compare.up").value == "accuracy"
+    app.selectbox(key="compare.across").select("accuracy").run()
+    assert not app.exception
+    assert app.selectbox(key="compare.up").value != "accuracy"
+
+
+def test_who_has_no_value_of_a_measure_is_not_on_the_front(open_app, store):
+    pair = store_run(store, Experiment(rounds=2, method="fedsa-lora"), done=2, aggregation_error=float("nan"))
+    app = open_app("compare", runs=f"{pair},{store_run(store, Experiment(rounds=2), done=2)}")
+    app.selectbox(key="compare.up").select("aggregation_error").run()
+    assert "nobody beats ILoRA in both." in said(app)
