@@ -87,9 +87,9 @@ def round_control(run: Run) -> int:
     if run.done == 1:
         st.caption("Round 1, the only one so far.")
         return 1
-    playing = st.session_state.get(PLAYING, False)
+    playing, shown = st.session_state.get(PLAYING, False), st.session_state[key]
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="timeline"):
-        st.button("Back", key="back", shortcut="J", help="One round back", on_click=_go, args=(key, -1))
+        st.button("Back", key="back", shortcut="J", help="One round back", on_click=_go, args=(key, shown - 1))
         st.button(
             "Pause" if playing else "Play",
             key="play",
@@ -98,7 +98,7 @@ def round_control(run: Run) -> int:
             on_click=_play,
             args=(run, key, not playing),
         )
-        st.button("Next", key="on", shortcut="L", help="One round on", on_click=_go, args=(key, 1))
+        st.button("Next", key="on", shortcut="L", help="One round on", on_click=_go, args=(key, shown + 1))
         at = st.slider(
             "Round",
             1,
@@ -148,9 +148,10 @@ def _play(run: Run, key: str, on: bool) -> None:
         st.session_state[key] = 1
 
 
-def _go(key: str, by: int) -> None:
+def _go(key: str, to: int) -> None:
+    """Go to a round: named, not counted from the slider's, which a quick press sends along before the slider has moved."""
     st.session_state[PLAYING] = False
-    st.session_state[key] += by
+    st.session_state[key] = to
 
 
 def _advance(run: Run, key: str) -> None:

@@ -1,5 +1,6 @@
 """The lens: which section, round and layer of a run the charts show."""
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from ilora.dashboard.charts import BY_LAYER, SECTIONS
 from ilora.sentences import layer_names
 from ilora.store import Run
 
+LATE_SECONDS = 2.0  # so long a browser may still send the round that it showed before the newest one
 SIDES = {"columns": "Columns (B)", "rows": "Rows (A)"}
 
 
@@ -54,11 +56,16 @@ def _round_slider(run: Run) -> int:
     """The round that is looked at: the newest one until the user moves the slider, and again once it is moved to the end."""
     if run.rounds == 1:
         return 1
-    key, follow = f"round.{run.id}", f"follow.{run.id}"
+    key, follow, move = f"round.{run.id}", f"follow.{run.id}", f"move.{run.id}"
     if st.session_state.get(follow, True) or key not in st.session_state:
+        if (before := st.session_state.get(key)) != run.done:
+            st.session_state[move] = (before, time.monotonic())
         st.session_state[key] = run.done
 
     def moved() -> None:
+        before, since = st.session_state.get(move, (None, 0.0))
+        if st.session_state[key] == before and time.monotonic() - since < LATE_SECONDS:
+            return  # nobody moved it: another control sent it along before it had followed
         st.session_state[follow] = st.session_state[key] >= run.done
 
     at = st.slider(

@@ -68,9 +68,15 @@ def _bar() -> str:
         st.session_state[STEP] = names[0]
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="steps"):
         at = names.index(st.session_state[STEP])
-        st.button("Step back", key="step.back", shortcut="B", disabled=at == 0, on_click=_go, args=(-1,))
+        st.button("Step back", key="step.back", shortcut="B", disabled=at == 0, on_click=_go, args=(at - 1,))
         st.button(
-            "Next step", key="step.next", shortcut="N", type="primary", disabled=at == len(names) - 1, on_click=_go, args=(1,)
+            "Next step",
+            key="step.next",
+            shortcut="N",
+            type="primary",
+            disabled=at == len(names) - 1,
+            on_click=_go,
+            args=(at + 1,),
         )
         chosen = st.segmented_control(
             "Step", names, key=STEP, required=True, label_visibility="collapsed", wrap=True, persist_state="session"
@@ -78,9 +84,10 @@ def _bar() -> str:
     return str(chosen or names[0])
 
 
-def _go(by: int) -> None:
+def _go(to: int) -> None:
+    """Go to a step: named, not counted from the bar's, which a quick press sends along before the bar has moved."""
     names = list(DRAWN)
-    st.session_state[STEP] = names[min(max(0, names.index(st.session_state[STEP]) + by), len(names) - 1)]
+    st.session_state[STEP] = names[min(max(0, to), len(names) - 1)]
 
 
 def _client_control(view: View) -> Client:

@@ -65,6 +65,15 @@ def test_steps_stay_within_the_run(open_app, store):
         assert at(app, run_id) == expected
 
 
+def test_a_step_goes_on_from_the_round_that_is_shown_whatever_the_slider_sends_along(open_app, store):
+    run_id = store_run(store, done=6)
+    app = open_app("subspaces")
+    for button, sent, expected in (("back", 6, 5), ("back", 6, 4), ("on", 5, 5), ("on", 4, 6)):
+        app.slider(key=f"round.{run_id}").set_value(sent)  # where the slider stood in a browser that has not drawn yet
+        app.button(key=button).click().run()
+        assert at(app, run_id) == expected
+
+
 def test_play_goes_from_the_first_round_to_the_last_and_pauses(open_app, store, monkeypatch):
     run_id = store_run(store, done=3)
     app = open_app("subspaces")

@@ -13,7 +13,7 @@ from ilora.figures.frame import GREY
 from ilora.methods import METHODS
 from ilora.pace import duration
 from ilora.scenarios import SCENARIOS
-from tests.factory import store_run
+from tests.factory import make_facts, make_round, store_run
 
 DEFAULT = Experiment()
 
@@ -238,8 +238,6 @@ def test_the_slider_follows_the_newest_round_until_it_is_moved(open_app, store):
     assert app.slider(key=f"round.{run_id}").value == 2
 
     def one_more(index):
-        from tests.factory import make_round
-
         store.save_round(run_id, make_round(index, DEFAULT.client_ranks, snapshot={}), "test")
         app.run()
 
@@ -250,6 +248,18 @@ def test_the_slider_follows_the_newest_round_until_it_is_moved(open_app, store):
     assert app.slider(key=f"round.{run_id}").value == 1
     app.slider(key=f"round.{run_id}").set_value(9).run()
     assert app.slider(key=f"round.{run_id}").value == 4
+
+
+def test_the_slider_goes_on_following_when_another_control_sends_its_last_round_along(open_app, store):
+    run_id = store_run(store, Experiment(rounds=9), done=2, status="running")
+    app = open_app(run=run_id)
+    for index in (3, 4):
+        store.save_round(run_id, make_round(index, DEFAULT.client_ranks, snapshot={}), "test")
+        app.run()
+        app.slider(key=f"round.{run_id}").set_value(index - 1)  # what a browser sends that has not drawn the new round yet
+        app.button(key="pin").click().run()
+        app.run()
+        assert app.slider(key=f"round.{run_id}").value == index
 
 
 @pytest.mark.parametrize("section", ["Clients", "Server", "Cost"])
@@ -310,7 +320,6 @@ def test_a_run_that_does_not_exist_is_no_error(open_app):
 
 def test_the_screen_says_by_how_much_official_moves_the_model(open_app, store):
     from ilora.claims import end
-    from tests.factory import make_facts, make_round
 
     experiment = Experiment(rounds=1, options={"mode": "official"})
     run_id = store.add(experiment, worker="test")
