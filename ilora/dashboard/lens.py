@@ -1,6 +1,5 @@
 """The lens: which section, round and layer of a run the charts show."""
 
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,6 @@ from ilora.dashboard.charts import BY_LAYER, SECTIONS
 from ilora.sentences import layer_names
 from ilora.store import Run
 
-LATE_SECONDS = 2.0  # so long a browser may still send the round that it showed before the newest one
 SIDES = {"columns": "Columns (B)", "rows": "Rows (A)"}
 
 
@@ -53,30 +51,27 @@ def _one_of(label: str, key: str, titles: dict[str, str], *, hidden: bool = Fals
 
 
 def _round_slider(run: Run) -> int:
-    """The round that is looked at: the newest one until the user moves the slider, and again once it is moved to the end."""
+    """The round that is looked at: the newest one until the user moves the slider, and again once it is moved to the end.
+
+    While it follows, each new round brings a slider of its own: what a browser sends along that has not drawn it yet then says
+    nothing about it, instead of looking like a move back.
+    """
     if run.rounds == 1:
         return 1
-    key, follow, move = f"round.{run.id}", f"follow.{run.id}", f"move.{run.id}"
-    if st.session_state.get(follow, True) or key not in st.session_state:
-        if (before := st.session_state.get(key)) != run.done:
-            st.session_state[move] = (before, time.monotonic())
-        st.session_state[key] = run.done
+    state = st.session_state
+    shown, follow, newest, anchor = (f"{name}.{run.id}" for name in ("round", "follow", "newest", "anchor"))
+    if state.get(follow, True) or shown not in state:
+        state[shown] = run.done
+        if state.get(newest) != run.done:
+            state[anchor] = run.done
+    state[newest] = run.done
+    key = f"{shown}.{state.get(anchor)}"
+    state[key] = state[shown]
 
     def moved() -> None:
-        before, since = st.session_state.get(move, (None, 0.0))
-        if st.session_state[key] == before and time.monotonic() - since < LATE_SECONDS:
-            return  # nobody moved it: another control sent it along before it had followed
-        st.session_state[follow] = st.session_state[key] >= run.done
+        state[shown], state[follow] = state[key], state[key] >= run.done
 
-    at = st.slider(
-        "Round",
-        1,
-        run.rounds,
-        key=key,
-        on_change=moved,
-        persist_state="session",
-        help="Travel in time: every chart shows this round.",
-    )
+    at = st.slider("Round", 1, run.rounds, key=key, on_change=moved, help="Travel in time: every chart shows this round.")
     return min(int(at), run.done)
 
 

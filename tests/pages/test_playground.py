@@ -26,6 +26,10 @@ def setting(app, kind, name):
     return getattr(app, kind)(key=f"setting.{name}")
 
 
+def round_slider(app):
+    return next(slider for slider in app.slider if slider.label == "Round")
+
+
 def address(app):
     return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
 
@@ -226,7 +230,7 @@ def test_a_stored_run_is_shown_with_numbers_and_sentences(open_app, store):
 def test_the_round_slider_moves_every_chart(open_app, store):
     run_id = store_run(store, done=4)
     app = open_app(run=run_id)
-    app.slider(key=f"round.{run_id}").set_value(2).run()
+    round_slider(app).set_value(2).run()
     assert app.metric[0].value == "43.4 %"
     assert "After round 2 " in said(app)
     assert "After round 4 " not in said(app)
@@ -235,31 +239,30 @@ def test_the_round_slider_moves_every_chart(open_app, store):
 def test_the_slider_follows_the_newest_round_until_it_is_moved(open_app, store):
     run_id = store_run(store, Experiment(rounds=9), done=2, status="running")
     app = open_app(run=run_id)
-    assert app.slider(key=f"round.{run_id}").value == 2
+    assert round_slider(app).value == 2
 
     def one_more(index):
         store.save_round(run_id, make_round(index, DEFAULT.client_ranks, snapshot={}), "test")
         app.run()
 
     one_more(3)
-    assert app.slider(key=f"round.{run_id}").value == 3
-    app.slider(key=f"round.{run_id}").set_value(1).run()
+    assert round_slider(app).value == 3
+    round_slider(app).set_value(1).run()
     one_more(4)
-    assert app.slider(key=f"round.{run_id}").value == 1
-    app.slider(key=f"round.{run_id}").set_value(9).run()
-    assert app.slider(key=f"round.{run_id}").value == 4
+    assert round_slider(app).value == 1
+    round_slider(app).set_value(9).run()
+    assert round_slider(app).value == 4
 
 
-def test_the_slider_goes_on_following_when_another_control_sends_its_last_round_along(open_app, store):
+def test_the_slider_goes_on_following_when_a_browser_sends_along_the_round_that_it_showed_before(open_app, store):
     run_id = store_run(store, Experiment(rounds=9), done=2, status="running")
     app = open_app(run=run_id)
     for index in (3, 4):
+        late = app._tree.get_widget_states()
         store.save_round(run_id, make_round(index, DEFAULT.client_ranks, snapshot={}), "test")
         app.run()
-        app.slider(key=f"round.{run_id}").set_value(index - 1)  # what a browser sends that has not drawn the new round yet
-        app.button(key="pin").click().run()
-        app.run()
-        assert app.slider(key=f"round.{run_id}").value == index
+        app._run(late)
+        assert round_slider(app).value == index
 
 
 @pytest.mark.parametrize("section", ["Clients", "Server", "Cost"])
