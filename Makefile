@@ -32,6 +32,7 @@ test: setup ## check style and types, then run every test, in a browser too
 
 bench: setup ## measure the figures that the README quotes
 	@$(python) -m benchmarks.engine
+	@$(python) -m benchmarks.app
 
 screenshots: setup ## photograph the app for the documents
 	@$(python) scripts/screenshots.py

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from ilora.dashboard.navigation import MENU
 from tests.conftest import ROOT, end_processes, free_port, wait_until_healthy
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -26,6 +27,7 @@ TITLES = {
     "drift": "Where do the clients run off to?",
     "data": "Who holds what?",
     "collapse": "How many directions does the update use?",
+    "uncertainty": "How sure is the model, and should it be?",
     "alignment": "Can a reward teach as well as a label?",
     "methods": "What does each method do?",
     "limits": "What can I not conclude from this?",
@@ -45,6 +47,17 @@ def test_every_page_opens_by_its_address_and_fits(page, path, width):
     tab = page(path, width)
     tab.get_by_role("heading", name=TITLES[path]).wait_for()
     assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_every_page_is_reached_by_the_menu(page):
+    tab = page("")
+    for section, pages in MENU.items():
+        for file in pages:
+            path = "" if file == "home" else file
+            if section:
+                tab.get_by_test_id("stTopNavSection").filter(has_text=section).click()
+            tab.locator(f"[data-testid^=stTopNav][href$='/{path}']").click()
+            expect(tab.get_by_role("heading", name=TITLES[path])).to_be_visible(timeout=SECONDS)
 
 
 def test_the_first_visitor_of_a_fresh_server_may_enter_by_any_door(browser, tmp_path):
