@@ -131,10 +131,12 @@ def coverage(ranks: tuple[int, ...], weights: Tensor, slots: int) -> Tensor:
 
 
 class AggregationError(NamedTuple):
-    """Frobenius norms: what the rule lost before it cut the rank, what the cut lost, the whole distance, and the ideal's own."""
+    """Frobenius norms: what the rule lost before it cut the rank, what the cut lost, how far the server's own step went then,
+    the whole distance, and the ideal's own."""
 
     averaging: float
     truncation: float
+    step: float
     total: float
     ideal: float
 
@@ -151,6 +153,7 @@ def aggregation_error(aggregate: Aggregate, merged: Factors | None = None, kept:
     return AggregationError(
         averaging=products.norm(products.difference(untruncated, ideal)),
         truncation=products.norm(products.difference(held, untruncated)),
+        step=0.0 if in_the_end is held else products.norm(products.difference(in_the_end, held)),
         total=products.norm(products.difference(in_the_end, ideal)),
         ideal=products.norm(whole),
     )

@@ -57,6 +57,13 @@ MEASURES: dict[str, Measure] = {
     "truncation_error": Measure(
         "Truncation error", "What cutting to a rank lost, as a share of the ideal update.", "%", 100, 2, "lower"
     ),
+    "step_error": Measure(
+        "Server's own step",
+        "How far a step of the server's own (Adam, a dual shift) went, as a share of the ideal update.",
+        "%",
+        100,
+        2,
+    ),
     "alignment": Measure("Subspace alignment", "How much the clients' updates share their directions: 1 all of them, 0 none."),
     "drift": Measure("Client drift", "How far the clients' movements lie from their mean, relative to the mean's own length."),
     "cosine": Measure("Cosine between clients", "1: all move the same way. 0: at right angles. -1: against each other."),

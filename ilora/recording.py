@@ -96,6 +96,7 @@ def layer_record(layer: ServerLayer, outcome: LayerOutcome, p: Tensor, r_min: in
         movement_norm=diagnostics.norms(moves).float().cpu().numpy(),
         broadcast_error=broadcast_errors(layer, outcome),
         **alignment_fields(moves, outcome.start.ranks, p, layer.rank),
+        step_error=relative(error.step, error.ideal),
     )
 
 
@@ -108,6 +109,7 @@ def without_global_model(record: LayerRecord) -> LayerRecord:
         relative_error=nan,
         averaging_error=nan,
         truncation_error=nan,
+        step_error=nan,
         broadcast_error=np.full_like(record.broadcast_error, nan),
     )
 
@@ -218,6 +220,7 @@ def round_record(
         aggregation_error=relative(sqrt(sum(record.aggregation_error**2 for record in records)), length),
         averaging_error=error("averaging_error"),
         truncation_error=error("truncation_error"),
+        step_error=error("step_error"),
         alignment=over_layers("alignment"),
         chance=over_layers("chance"),
         drift=over_layers("drift"),

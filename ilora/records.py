@@ -66,6 +66,7 @@ class LayerRecord:
     overlap_columns_global: Array  # (M,) phi between client and ideal movement
     overlap_rows_global: Array  # (M,)
     angles_global: Array  # (M,) mean principal angle to the ideal movement's column space, degrees
+    step_error: float = 0.0  # relative: how far the server's own step (Adam, a dual shift) went from what the rule made
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Round:
     bytes_down: int
     seconds: float
     forwards: int = 0  # samples that went through a client's model: training, gradients and probes; evaluation left out
+    step_error: float = 0.0
     peak_megabytes: float = 0.0  # on CUDA of the round's tensors, elsewhere of the whole process so far; 0: not measured
     personal_accuracy: float = float("nan")  # mean of the clients' own, each weighted by its samples
     scores: dict[str, float] = field(default_factory=dict)  # the task's scores by name, the main one first; how sure models are

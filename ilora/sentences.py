@@ -81,13 +81,15 @@ def error_split(history: pd.DataFrame, at: int | None = None, server_rank: int |
     row, _ = _rows(history, at)
     cut = f"cutting to rank {server_rank}" if server_rank else "cutting the rank"
     averaged, truncated, whole = row["averaging_error"], row["truncation_error"], row["aggregation_error"]
+    moved = row.get("step_error", 0.0)
     if not (isfinite(averaged) and isfinite(truncated)):
         return (
             f"In round {int(row['index'])} there is nothing to compare: nobody learned, or every client keeps a model of its own."
         )
     if max(averaged, truncated, whole) < NOTHING:
         return f"In round {int(row['index'])} nothing was lost: the server holds exactly the average of the clients' models."
-    held = f"After the server's own step, “{step}”, its update" if step else "The server's update"
+    far = f", as long as {_share(moved)} of the ideal update," if moved >= NOTHING else ","
+    held = f"After the server's own step, “{step}”{far} its update" if step else "The server's update"
     return (
         f"In round {int(row['index'])} averaging lost {_share(averaged)} of the ideal update; {cut} lost {_share(truncated)}."
         f" {held} is off by {_share(whole)} in all."
@@ -147,6 +149,14 @@ def drift(record: Round, layer: str) -> str:
     times = f"{found.drift_clients[far]:.1f} times its length"
     text = f"{_client(record, far)} runs furthest from the mean movement in {where}, round {record.index}: {times}"
     return text + (f"; two clients' movements have cosine {found.cosine:.2f} on average." if isfinite(found.cosine) else ".")
+
+
+def outweighed(record: Round) -> str:
+    """A warning where the clients' corrections are longer than their own gradients on average; "" otherwise."""
+    ratio = record.correction_ratio
+    if not ratio > 1:
+        return ""
+    return f" On average the correction is {ratio:.1f} times as long as a client's own gradient: it outweighs what the data say."
 
 
 def holdings(facts: RunFacts) -> str:
@@ -215,6 +225,8 @@ def participation(record: Round, facts: RunFacts) -> str:
     ranks = np.asarray(facts.ranks)
     span = f"all of rank {ranks[0]}" if ranks.min() == ranks.max() else f"of ranks {ranks.min()} to {ranks.max()}"
     present = len(record.clients["id"])
+    if facts.clients == 1:
+        return f"The only client, {span.removeprefix('all ')}, took part in round {record.index}."
     heavy = int(np.argmax(record.clients["weight"]))
     return (
         f"{present} of {facts.clients} clients, {span}, took part in round {record.index};"

@@ -1,5 +1,6 @@
 """Every diagnostic against its formula in METHODS 3, computed densely in numpy."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ilora
-from ilora import diagnostics
+from ilora import diagnostics, products
 from ilora.adapters import Factors, Stack
 from tests.toy import best, dense, dense_qr, draw_clients, draw_weights, length
 
@@ -177,6 +178,12 @@ def test_the_aggregation_error_splits_into_averaging_and_truncation(method, opti
         assert error.truncation == pytest.approx(length(after - before), abs=1e-8)
         assert error.total == pytest.approx(length(after - want), abs=1e-8)
         assert error.ideal == pytest.approx(length(want + base), rel=1e-9)
+        assert error.step == 0.0
+    halved = replace(got, bank=Factors(got.bank.A / 2, got.bank.B))
+    stepped = diagnostics.aggregation_error(got, None, halved)
+    assert stepped.step == pytest.approx(products.norm(products.difference(halved.held(), got.held())), abs=1e-8)
+    assert stepped.step > 0
+    assert (stepped.averaging, stepped.truncation) == pytest.approx((error.averaging, error.truncation), abs=1e-8)
 
 
 @pytest.mark.parametrize("scaling", [1.0, "16/r"])

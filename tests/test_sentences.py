@@ -74,6 +74,18 @@ def test_a_step_of_the_servers_own_is_not_called_averaging():
     assert text.endswith("After the server's own step, “Adam”, its update is off by 83 % in all.")
 
 
+def test_the_length_of_the_servers_own_step_is_named():
+    history = make_history(2).assign(step_error=0.4)
+    assert "step, “Adam”, as long as 40 % of the ideal update, its" in sentences.error_split(history, step="Adam")
+
+
+def test_a_correction_longer_than_the_gradient_is_warned_of():
+    assert sentences.outweighed(replace(make_round(1), correction_ratio=0.99)) == ""
+    assert sentences.outweighed(replace(make_round(1), correction_ratio=float("nan"))) == ""
+    warning = sentences.outweighed(replace(make_round(1), correction_ratio=2.21))
+    assert "2.2 times as long as a client's own gradient" in warning
+
+
 def test_no_error_is_said_to_be_none():
     history = make_history(1).assign(averaging_error=0.0, truncation_error=1e-7, aggregation_error=1e-7)
     assert "nothing was lost" in sentences.error_split(history)
@@ -110,7 +122,7 @@ def test_one_client_alone_is_no_error():
     assert "no pair of clients" in sentences.alignment(record, LAYER)
     assert "no pair of clients" in sentences.angles(record, LAYER)
     assert "only one movement" in sentences.drift(record, LAYER)
-    assert "1 of 1 clients" in sentences.participation(record, make_facts((4,)))
+    assert sentences.participation(record, make_facts((4,))) == "The only client, of rank 4, took part in round 1."
     assert sentences.holdings(make_facts((4,))).startswith("One client holds all")
     assert "random" not in sentences.holdings(make_facts())
     assert sentences.holdings(replace(make_facts(), noisy=(1, 3))).endswith(" The labels of clients 2 and 4 are random.")

@@ -49,7 +49,7 @@ CHARTS: dict[str, Chart] = {
         ),
         "The ideal update is the average of the clients' updates. The bars show what the server's rule lost on the way: by"
         " averaging factors instead of updates, and by cutting to a rank. They are lengths of differences, so the two need not"
-        " add up to the whole. Where the server then takes a step of its own on purpose, as Adam does, the whole holds it too.",
+        " add up to the whole. Where the server then takes a step of its own on purpose, as Adam does, green is its length.",
         r"\frac{\lVert G_{t+1}-\Delta W^*\rVert_F}{\lVert\Delta W^*\rVert_F},\qquad\Delta W^*=\sum_kp_k\,\Delta W_k",
         ("ilora.diagnostics:aggregation_error",),
     ),
@@ -98,7 +98,7 @@ CHARTS: dict[str, Chart] = {
     "drift-over-rounds": Chart(
         "Drift over the rounds",
         lambda view: figures.over_rounds(view.traces, "drift", view.at, rounds=view.run.rounds),
-        lambda view: sentences.over_rounds("drift", view.history, view.at),
+        lambda view: sentences.over_rounds("drift", view.history, view.at) + sentences.outweighed(view.record),
         "The weighted mean of the squared distances from the mean movement, over all layers. 0: all clients move alike.",
         r"D=\frac{\sum_kp_k\lVert D_k-\bar D\rVert_F^2}{\lVert\bar D\rVert_F^2}",
         ("ilora.diagnostics:drift",),

@@ -18,7 +18,7 @@ from ilora.figures.frame import (
     rows_height,
     ticks,
 )
-from ilora.figures.rounds import NAMED_PARTS
+from ilora.figures.rounds import NAMED_PARTS, STEP
 from ilora.records import Array, LayerRecord, Round
 from ilora.sentences import layer_names
 
@@ -26,11 +26,12 @@ MOST_NUMBERED = 10  # clients up to which every cell of the heat map carries its
 
 
 def error_by_layer(record: Round) -> go.Figure:
-    """What averaging and cutting the rank lost in every adapted layer."""
+    """What averaging and cutting the rank lost in every adapted layer, and how far a step of the server's own went."""
     names = layer_names(list(record.layers))
     labels = [names[layer] for layer in record.layers]
     figure = frame("", height=rows_height(len(names)))
-    for field, name, colour in NAMED_PARTS:
+    stepped = any(getattr(found, STEP) > 0 for found in record.layers.values())
+    for field, name, colour in NAMED_PARTS if stepped else NAMED_PARTS[:2]:
         values = [100 * getattr(found, field) for found in record.layers.values()]
         hover = f"%{{x:.2f}} %<extra>{name}</extra>"
         figure.add_bar(x=values, y=labels, name=name, orientation="h", marker_color=colour, hovertemplate=hover)

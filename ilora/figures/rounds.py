@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from ilora.figures.frame import (
     BLUE,
+    GREEN,
     GREY,
     ORANGE,
     SKY,
@@ -22,8 +23,14 @@ from ilora.figures.frame import (
 )
 from ilora.measures import measure_of, with_totals
 
-NAMED_PARTS = (("averaging_error", "averaging", VERMILION), ("truncation_error", "truncation", SKY))
+STEP = "step_error"  # only some servers take a step of their own
+NAMED_PARTS = (
+    ("averaging_error", "averaging", VERMILION),
+    ("truncation_error", "truncation", SKY),
+    (STEP, "server's own step", GREEN),
+)
 
+ROUNDING = 1e-6  # a drift below it is none: one client, or clients that move alike
 AXES = {"index": "Round", "megabytes_up": "Sent up, MB", "kiloforwards": "Forward passes, thousands"}
 
 
@@ -59,6 +66,10 @@ def over_rounds(
         _add_chance(figure, traces, against)
     if measure == "accuracy":
         figure.update_yaxes(range=[0, 102])
+    if measure == "drift" and not any(trace.history["drift"].gt(ROUNDING).any() for trace in traces):
+        figure.update_yaxes(range=[0, 1])
+    if measure == "cosine" and not any(trace.history["cosine"].notna().any() for trace in traces):
+        figure.update_yaxes(range=[-1, 1])
     rounds_axis(figure, rounds if against == "index" else None, AXES[against])
     return mark(figure, at)
 
@@ -72,16 +83,20 @@ def losses(history: pd.DataFrame, at: int | None = None, rounds: int | None = No
 
 
 def error_split(history: pd.DataFrame, at: int | None = None, rounds: int | None = None) -> go.Figure:
-    """What averaging lost, what cutting the rank lost, and the whole error, as shares of the ideal update."""
+    """What averaging lost, what cutting the rank lost, how far a step of the server's own went, and the whole error.
+
+    All are shares of the ideal update; the server's step has a bar only where it took one.
+    """
     figure = frame("%")
-    for column, name, colour in NAMED_PARTS:
+    stepped = STEP in history and bool(history[STEP].gt(0).any())
+    for column, name, colour in NAMED_PARTS if stepped else NAMED_PARTS[:2]:
         hover = f"%{{y:.2f}} %<extra>{name}</extra>"
         figure.add_bar(x=history["index"], y=100 * history[column], name=name, marker_color=colour, hovertemplate=hover)
     _add_line(
         figure, history["index"], 100 * history["aggregation_error"], "whole error", "%{y:.2f} %", {"color": GREY, "width": 1.5}
     )
     figure.update_layout(barmode="group", bargap=0.25)
-    columns = ["averaging_error", "truncation_error", "aggregation_error"]
+    columns = ["averaging_error", "truncation_error", "aggregation_error", *([STEP] if stepped else [])]
     figure.update_yaxes(rangemode="tozero", range=_at_least(history, columns))
     return mark(rounds_axis(figure, rounds), at)
 
