@@ -70,7 +70,7 @@ def listed(parts: Sequence[str]) -> str:
 def scaling(rule: Scaling, rank: int) -> str:
     """Where alpha, r and alpha/r enter."""
     if not rule.over:
-        return f"The update is s·BA with s = {rule.alpha:g} for every rank: α is not divided by r here."
+        return f"The update is s·BA with s = {rule.alpha:g} for every rank: LoRA's α is not divided by r here."
     root = "" if rule.over == "r" else "√"
     return (
         f"The update is s·BA with s = α/{root}r = {rule.alpha:g}/{root}{rank} = {rule(rank):.3g}."

@@ -8,6 +8,8 @@ from ilora.geometry import Paths, Planes
 from ilora.records import Array, Round
 from ilora.sentences import client_name
 
+ROUNDING = 1e-4  # of a gradient's length: a correction below it is float32's rounding
+
 
 def angle_spectrum(name: str, spectra: Mapping[str, Array], ranks: Sequence[int], chance: Array, whole: Array) -> str:
     """Whom a client agrees with most and least, direction by direction."""
@@ -50,7 +52,7 @@ def corrections(record: Round) -> str:
     """How large the correction is, and whether it works against the clients' own gradients."""
     clients = record.clients
     ratio = np.asarray(clients["correction_norm"]) / np.maximum(np.asarray(clients["gradient_norm"]), 1e-12)
-    if not np.any(ratio):
+    if ratio.max(initial=0) < ROUNDING:
         why = "they are still zero: nobody has sent a gradient before" if record.index == 1 else "everyone remembers the same"
         return f"In round {record.index} the control variates change nothing: {why}."
     most = int(np.argmax(ratio))
@@ -84,7 +86,7 @@ def spectra_over_rounds(series: Mapping[str, Array], at: int, smallest: int) -> 
         f"After round {int(series['index'][t])}, direction {smallest + 1} has {100 * held:.0f} % of the strongest's length in the"
         f" server's update, and {100 * ideal:.0f} % in the ideal one."
         if len(series["singular_values"][t]) > smallest
-        else f"All clients have rank {smallest}: there is no direction beyond it to lose."
+        else f"All clients have rank {smallest}, and so has the server: nobody's directions are diluted."
     )
 
 

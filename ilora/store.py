@@ -281,7 +281,8 @@ def default_name(experiment: Experiment) -> str:
     title = METHODS[experiment.method].title + (f" ({mode})" if mode else "")
     skew = f"α = {experiment.alpha:g}" if experiment.skew in ("label", "quantity") else experiment.skew
     task = "" if experiment.task == Experiment().task else f" · {TASKS[experiment.task].title}"
-    return f"{title}{task} · {experiment.clients} clients · {skew}"
+    clients = "1 client" if experiment.clients == 1 else f"{experiment.clients} clients"
+    return f"{title}{task} · {clients} · {skew}"
 
 
 def _label(name: str) -> str:

@@ -12,6 +12,7 @@ WHO = {  # what stands in Round.pictures, and how it is called
     "server": "the server's model",
     "clients/single": "a client alone",
     "clients": "the clients together",
+    "client": "the only client",
     "members/single": "a member alone",
     "members": "the ensemble",
 }
@@ -21,6 +22,8 @@ MEASURES = {"calibration error": "calibration error", "loss": "loss", "brier": "
 def bins_of(record: Round) -> dict[str, Array]:
     """Per model the (3, BINS) answers sorted by confidence, in the order of WHO; an ensemble is its server's model."""
     kept = record.pictures
+    if len(kept.get("clients/probabilities", ())) == 1:
+        kept = {"client/bins" if name == "clients/bins" else name: array for name, array in kept.items()}
     found = {who: kept.get(f"{who.replace('/single', '')}/{'single ' if '/single' in who else ''}bins") for who in WHO}
     if found["members"] is not None:
         found["server"] = None
@@ -53,6 +56,8 @@ def reliability(bins: Array, who: str, at: int) -> str:
 def over_rounds(history: pd.DataFrame, measure: str) -> dict[str, pd.Series]:
     """A measure over the rounds of every model that has it, by who."""
     columns = {who: f"{SCORE}{who.replace('/single', ' member')} {measure}" for who in WHO}
+    if f"{SCORE}clients member calibration error" not in history:
+        columns["client"] = columns.pop("clients")
     if measure == "loss":
         columns["server"] = "loss"
     if f"{SCORE}members {measure}" in history:

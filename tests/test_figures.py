@@ -1,6 +1,7 @@
 """Figures show the numbers of the records, keep their size, and stay light."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,31 @@ def test_percentages_are_percentages():
     np.testing.assert_allclose(bars[0].y, 100 * history["averaging_error"])
     np.testing.assert_allclose(bars[1].y, 100 * history["truncation_error"])
     np.testing.assert_allclose(bars[2].y, 100 * history["aggregation_error"])
+
+
+def test_the_servers_own_step_has_a_bar_where_it_took_one():
+    assert "server's own step" not in [bar.name for bar in figures.error_split(make_history(3)).data]
+    history = make_history(3).assign(step_error=0.4)
+    bars = {bar.name: bar for bar in figures.error_split(history).data}
+    np.testing.assert_allclose(bars["server's own step"].y, [40, 40, 40])
+    record = make_round(1)
+    assert len(figures.error_by_layer(record).data) == 3
+    stepped = {layer: replace(found, step_error=0.3) for layer, found in record.layers.items()}
+    bars = {bar.name: bar for bar in figures.error_by_layer(replace(record, layers=stepped)).data}
+    np.testing.assert_allclose(bars["server's own step"].x, 30)
+
+
+def test_rounding_is_not_drawn_as_drift():
+    history = make_history(3).assign(drift=[2e-16, 4e-16, 3e-16], cosine=np.nan)
+    assert tuple(figures.over_rounds([Trace("a", "ilora", history)], "drift").layout.yaxis.range) == (0, 1)
+    assert tuple(figures.over_rounds([Trace("a", "ilora", history)], "cosine").layout.yaxis.range) == (-1, 1)
+    assert figures.over_rounds([Trace("a", "ilora", make_history(3))], "drift").layout.yaxis.range is None
+
+
+def test_many_clients_keep_short_labels():
+    axis = figures.alignment(make_round(1, (1, 2, 4, 8) * 5), LAYER).layout.xaxis
+    assert len(axis.ticktext) == len(axis.tickvals) == 10
+    assert all(len(part) <= 4 for text in axis.ticktext for part in text.split("<br>"))
 
 
 def test_the_heat_map_shows_the_side_asked_for_and_no_diagonal():

@@ -44,6 +44,14 @@ def test_an_ensemble_stands_where_the_servers_model_would():
     assert list(sureness.bins_of(record)) == ["members/single", "members"]
 
 
+def test_one_client_is_not_called_the_clients_together():
+    record, _, _ = record_of(members=1)
+    assert list(sureness.bins_of(record)) == ["server", "client"]
+    history = pd.DataFrame([record.metrics()]).set_index("index", drop=False)
+    assert list(sureness.over_rounds(history, "calibration error")) == ["server", "client"]
+    assert "The only client is" in sureness.reliability(sureness.bins_of(record)["client"], "client", 3)
+
+
 def test_over_and_underconfidence_are_named_and_honesty_too():
     def say(confidence: float, accuracy: float) -> str:
         bins = np.zeros((3, 10))
@@ -72,11 +80,11 @@ def test_the_best_calibrated_is_named():
     history = make_history(3).set_index("index", drop=False)
     history["score server calibration error"] = [0.3, 0.2, 0.1]
     history["score clients calibration error"] = [0.1, 0.1, 0.2]
-    assert "the server's model has the lowest calibration error, 0.10; the clients together 0.20" in sureness.lowest(
-        history, "calibration error", 3
-    )
+    history["score clients member calibration error"] = [0.3, 0.3, 0.3]
+    said = sureness.lowest(history, "calibration error", 3)
+    assert "the server's model has the lowest calibration error, 0.10; a client alone 0.30, the clients together 0.20" in said
     assert "the clients together have the lowest" in sureness.lowest(history, "calibration error", 1)
-    assert len(figures.sureness_over_rounds(history, "calibration error", 2).data) == 2
+    assert len(figures.sureness_over_rounds(history, "calibration error", 2).data) == 3
 
 
 def test_the_reliability_figure_draws_only_bins_with_answers_and_the_gap_closes_to_the_confidence():

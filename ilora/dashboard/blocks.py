@@ -97,7 +97,7 @@ def headline(history: pd.DataFrame, record: Round) -> None:
         main = main_score(table.columns)
         _number(main, now, before, "points" if measure_of(main).unit == "%" else "")
         _number("aggregation_error", now, before, "points")
-        _number("alignment", now, note=f"chance {now['chance']:.2f}")
+        _number("alignment", now, note="it takes two clients" if pd.isna(now["chance"]) else f"chance {now['chance']:.2f}")
         _number("drift", now, before)
         _number("megabytes_up", now, note=f"{now['bytes_up'] / 1e6:.2f} MB per round")
 

@@ -163,7 +163,7 @@ DEPTH: dict[str, Chart] = {
         lambda view: sentences_space.corrections(view.record),
         "One drawing per client, in the plane of its own gradient step and its control variate. Up is where its own samples pull,"
         " drawn with length 1; the orange arrow is added, and green is what the client follows. Measured at the model that it"
-        " received, over all trained numbers.",
+        " received, over all trained numbers. At most 16 clients are drawn.",
         r"g_k\leftarrow g_k+(c-c_k)",
         ("ilora.stages.corrections:ControlVariates", "ilora.stages.corrections:steering"),
     ),

@@ -109,8 +109,12 @@ def _client_control(view: View) -> Client:
 def _broadcast(view: View, client: Client) -> None:
     A, B = _factors(view, "start", client)
     st.markdown(
-        f"The server sends its model down. **{client.name}** has room for **{client.rank}** of {A.shape[0]} slots, so it receives"
-        " the first of them."
+        f"The server sends its model down. **{client.name}** has room for "
+        + (
+            f"**{client.rank}** of {A.shape[0]} slots, so it receives the first of them."
+            if client.rank < A.shape[0]
+            else f"all **{client.rank}** slots, so it receives the whole of it."
+        )
     )
     _numbers(view, client, A, B)
     _maps(view, client, A, B, "What it receives", sentences_inside.received(client.name, A, B, client.rank, client.scale))

@@ -57,10 +57,13 @@ def page(view: View) -> None:
             title = sureness.WHO[who][0].upper() + sureness.WHO[who][1:]
             about = chart(title, READ_RELIABILITY, ECE, "ilora.uncertainty:reliability", "ilora.uncertainty:calibration_error")
             draw(f"reliability.{who}", title, figures.reliability(own, who), sureness.reliability(own, who, view.at), about)
-    st.caption(
-        "The clients together are the round's trained models before merging, asked as if they were an ensemble: it costs no"
-        " training, and shows what averaging throws away. It is not LoRA-Ensemble, whose members are merged each for itself."
-    )
+    if "clients" in bins:
+        st.caption(
+            "The clients together are the round's trained models before merging, asked as if they were an ensemble: it costs no"
+            " training, and shows what averaging throws away. It is not LoRA-Ensemble, whose members are merged each for itself."
+        )
+    elif "client" in bins:
+        st.caption("The only client is the model that one client trained in this round, before the server made its own of it.")
     over_rounds(view)
     council(view)
     branches(view)
@@ -112,6 +115,8 @@ def council(view: View) -> None:
         with picture:
             show_image(view, sample)
     with strip:
+        if who == "clients" and len(members) < (present := len(view.record.clients["id"])):
+            st.caption(f"The run keeps the answers of the first {len(members)} of {present} clients.")
         names = seats(view, who, len(members))
         figure = figures.council(members, sample, names, view.facts.classes, int(labels[sample]))
         said = sureness.council(members, labels, sample, view.facts.classes, who)

@@ -39,7 +39,8 @@ def spectra_over_rounds(series: Mapping[str, Array], at: int, smallest: int) -> 
         figure.add_vline(x=at, line={"color": FAINT, "width": 2}, row=1, col=column)
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False, tickformat="d")
     figure.update_yaxes(title="direction", col=1)
-    figure.update_xaxes(title="Round", tickformat="d", showgrid=False, zeroline=False)
+    few = len(series["index"]) <= 10
+    figure.update_xaxes(title="Round", tickformat="d", dtick=1 if few else None, showgrid=False, zeroline=False)
     figure.update_layout(frame("", height=340, legend=False).layout)
     figure.update_layout(margin={"t": 34})
     return figure.update_xaxes(automargin=True, title={"standoff": 8})

@@ -78,4 +78,5 @@ def client_labels(record: Round, count: int) -> list[str]:
 
 
 def ticks(labels: list[str], short: list[str], most: int = 40) -> dict[str, Any]:
-    return {"tickvals": labels, "ticktext": short} if len(labels) <= most else {"nticks": 20}
+    step = -(-len(labels) // most)
+    return {"tickvals": labels[::step], "ticktext": short[::step]}

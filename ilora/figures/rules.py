@@ -40,7 +40,7 @@ def rule_errors(outcomes: Sequence["Outcome"], own: str = "") -> go.Figure:
     )
     greatest = max(100 * max(found.server, found.smallest) for found in outcomes)
     figure.update_xaxes(ticksuffix=" %", range=[0, max(100, 1.05 * min(greatest, 200))], showgrid=True)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_yaxes(ticklabelstandoff=8, autorange="reversed", showgrid=False)
     return figure
 
 

@@ -24,8 +24,22 @@ from ilora.figures.frame import (
 from ilora.records import BINS, SCORE, Array
 from ilora.sureness import WHO, over_rounds
 
-COLOURS = {"server": BLUE, "clients/single": ORANGE, "clients": VERMILION, "members/single": PURPLE, "members": GREEN}
-LINES = {"server": "solid", "clients/single": "dot", "clients": "dash", "members/single": "dashdot", "members": "solid"}
+COLOURS = {
+    "server": BLUE,
+    "clients/single": ORANGE,
+    "clients": VERMILION,
+    "client": VERMILION,
+    "members/single": PURPLE,
+    "members": GREEN,
+}
+LINES = {
+    "server": "solid",
+    "clients/single": "dot",
+    "clients": "dash",
+    "client": "dash",
+    "members/single": "dashdot",
+    "members": "solid",
+}
 
 
 def reliability(bins: Array, who: str) -> go.Figure:

@@ -11,11 +11,11 @@ def said(app):
     return " ".join(element.value for element in [*app.markdown, *app.caption, *app.info])
 
 
-def store_sure(store, who="clients", rounds=2, **changes):
+def store_sure(store, who="clients", rounds=2, members=4, **changes):
     run_id = store.add(Experiment(rounds=rounds, clients=4, **changes), worker="test")
     store.save_facts(run_id, make_facts())
     for index in range(1, rounds + 1):
-        kept, _, _ = record_of(who=who, seed=index)
+        kept, _, _ = record_of(members, who, index)
         record = make_round(index, scores=kept.scores, pictures=kept.pictures)
         assert store.save_round(run_id, record, "test")
     end(store, run_id, "test", "finished", "")
@@ -49,6 +49,13 @@ def test_an_ensemble_offers_its_members_and_the_clients(open_app, store):
     app = open_app("uncertainty")
     assert "The ensemble is" in said(app)
     assert "members say" in said(app)
+
+
+def test_with_one_client_nothing_is_said_of_the_clients_together(open_app, store):
+    store_sure(store, members=1)
+    text = said(open_app("uncertainty"))
+    assert "The only client is" in text
+    assert "clients together" not in text.lower()
 
 
 def test_a_run_that_keeps_no_probabilities_says_so(open_app, store):
