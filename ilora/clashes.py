@@ -38,7 +38,7 @@ class Clash:
 _ONE_FACTOR = ("b-only", "alternate", "a-only", "diagonal", "alternate-top")  # leave a factor alone in a round
 _WHOLE = ("top-slots", "alternate-top", "sketch", "rewards")  # everyone holds all slots
 _MERGING = ("stack", "thresholded-stack")
-_REFACTORING = ("svd", "concat-qr", "concat-pivoted-qr", "rank-partitions", "full-rank-deltas")
+_REFACTORING = tuple(key for key, rule in INGREDIENTS["aggregate"].items() if not rule.keeps_slots and key not in _MERGING)
 _PER_SLOT = ("mean-of-changes", "owners-mean")  # count who sends a slot
 _OF_PRODUCTS = (*_REFACTORING, *_MERGING, "corrected-mean", "mean-and-residual")
 

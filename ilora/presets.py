@@ -55,9 +55,9 @@ def image_presets() -> dict[str, Preset]:
     """CIFAR on ViT-B and Swin-B: three clients of one rank or of three, SGD or AdamW."""
     found = {}
     for task, data in IMAGE_TASKS.items():
-        for clients, ranks in (("mixed", MIXED), ("alike", ALIKE)):
+        for clients, ranks, named in (("mixed", MIXED, "2, 4 and 6"), ("alike", ALIKE, "4")):
             for optimizer, rule in OPTIMIZERS.items():
-                asked = f"three clients of rank {' and '.join(map(str, sorted(set(ranks))))}, {rule}"
+                asked = f"three clients of rank {named}, {rule}"
                 common = {**PAPER, "task": task, "ranks": ranks, "alpha": 0.3, "optimizer": optimizer}
                 twin = f"mini-{task}-{clients}-{optimizer}"
                 small = {**common, **SMALL, "lr": TWIN_RATES[optimizer]}

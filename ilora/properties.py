@@ -1,5 +1,6 @@
 """What can be said of a method from its ingredients alone: is its aggregate exact, are mixed ranks its own, what comes down?"""
 
+from ilora.ingredients import INGREDIENTS
 from ilora.method import Method
 
 COMMON_FACTOR = ("b-only", "alternate", "alternate-top", "rewards")  # one factor, or both, is the same for all: a mean is exact
@@ -13,7 +14,6 @@ CUT = {
     "full-rank-deltas": "for changes",
 }
 PRODUCTS = (*CUT, "stack", "rank-partitions", "owners-mean")  # need no padding
-WHOLE = ("top-slots", "alternate-top", "sketch", "rewards")  # everyone holds all slots; the rank is a budget
 MERGES = {"stack": "everything", "thresholded-stack": "everything", "mean-and-residual": "the residual"}
 DOWN = {  # by sharing, in floats a layer and client
     "b-only": "r_k d_out",
@@ -49,7 +49,8 @@ def exact(method: Method) -> str:
 
 def mixed_ranks(method: Method) -> str:
     """How clients of different ranks come together: by the method's own means, by a nested common factor, or by padding."""
-    if method.aggregate in PRODUCTS or method.sharing in WHOLE or method.upload.startswith("prune"):
+    rank_is_a_budget = INGREDIENTS["sharing"][method.sharing].whole
+    if method.aggregate in PRODUCTS or rank_is_a_budget or method.upload.startswith("prune"):
         return "native"
     return "nested factor" if method.sharing in (*COMMON_FACTOR, "a-only") else "padding, ours"
 

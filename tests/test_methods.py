@@ -1,5 +1,7 @@
 """Methods are recipes: every one resolves, every option is checked by name, and a user's own stands beside them."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -44,6 +46,14 @@ def test_every_ingredient_can_be_swapped_in_and_takes_each_of_its_values(stage, 
         for value in option.values:
             assert resolve(home, {stage: key, name: value}).options[name] == value
     assert resolve(home, {stage: key}).ingredients[stage] == key
+
+
+@pytest.mark.parametrize(("stage", "key"), [(stage, key) for stage in INGREDIENTS for key in INGREDIENTS[stage]])
+def test_an_ingredients_settings_and_their_defaults_stand_in_its_own_code(stage, key):
+    ingredient = INGREDIENTS[stage][key]
+    parameters = inspect.signature(ingredient.load()).parameters.values()
+    defaults = {own.name: own.default for own in parameters if own.default is not own.empty}
+    assert defaults == {name: option.default for name, option in ingredient.options.items()}
 
 
 def test_iloras_modes_are_what_methods_6_says():

@@ -1,7 +1,10 @@
-"""Who counts how much, and what stays personal: contributions measured at the server, slots that never leave a client."""
+"""Who counts how much, and what stays personal: strange samples, contributions, slots that never leave a client."""
 
 from ilora.ingredients import Ingredient, Option
 from ilora.method import Method
+
+DETECTOR = Option("energy", "what makes a sample strange: energy of its logits, or a small largest softmax", ("energy", "msp"))
+WARMUP = Option(3, "rounds before the model's opinion counts", least=0, greatest=1000)
 
 INGREDIENTS: dict[str, dict[str, Ingredient]] = {
     "sharing": {
@@ -17,16 +20,45 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             },
         ),
     },
+    "objective": {
+        "pseudo-out": Ingredient(
+            "Strange samples weigh more",
+            "Samples that look out of distribution to the received model count more in the loss.",
+            "ilora.stages.out_of_distribution:PseudoOut",
+            r"F_k=\operatorname{mean}_i\,w_i\,\mathrm{CE}_i,\quad w_i\propto1+\beta\,\sigma(\kappa\bar E_i)",
+            {
+                "detector": DETECTOR,
+                "form": Option("soft", "weights by a sigmoid, or one step above the quantile", ("soft", "hard")),
+                "quantile": Option(0.75, "where the hard tail begins", least=0.0, greatest=1.0),
+                "beta": Option(1.0, "how much more the strangest count, beta", least=0.0, greatest=100.0),
+                "kappa": Option(1.0, "steepness of the sigmoid, kappa", least=0.0, greatest=100.0),
+                "warmup": WARMUP,
+            },
+            needs_classes=True,
+        ),
+    },
     "correction": {
         "split-moments": Ingredient(
             "Split moments",
-            "Personal and shared slots are trained one after the other, with AdamW moments of their own; the personal ones last.",
+            "Personal slots are trained first, then shared ones, with AdamW moments of their own; the personal moments are kept.",
             "ilora.stages.personal:SplitMoments",
             r"(m,v)_{personal}\ \text{kept},\quad(m,v)_{shared}\leftarrow0\ \text{each round}",
             same_steps=True,
         ),
     },
     "weighting": {
+        "confidence": Ingredient(
+            "Confidence",
+            "A client counts more, the more ordinary its data look to the received model.",
+            "ilora.stages.out_of_distribution:confidence",
+            r"p_k\propto n_k\,e^{(c_k-\bar c)/(\tau\,\mathrm{std}\,c)},\quad c_k=-\operatorname{mean}_iE_i",
+            {
+                "detector": DETECTOR,
+                "warmup": WARMUP,
+                "gentleness": Option(2.0, "how little confidence matters, tau", least=0.01, greatest=100.0),
+            },
+            needs_classes=True,
+        ),
         "contribution": Ingredient(
             "Contribution",
             "A client counts more if it moves another way than the others, and if the model of the others fails on its data.",
@@ -43,6 +75,27 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
 }
 
 METHODS: dict[str, Method] = {
+    "flood": Method(
+        title="FLood",
+        paper="arXiv:2602.01039",
+        year=2026,
+        idea="Weigh twice: strange samples more inside a client, clients with strange data less at the server.",
+        formula=r"E_i=-\log\sum_ce^{z_c(x_i)},\quad F_k=\operatorname{mean}_i\,w_i\,\mathrm{CE}_i,\;"
+        r" w_i\propto1+\beta\,\sigma(\kappa\bar E_i);\quad p_k\propto n_k\,e^{(c_k-\bar c)/(\tau\,\mathrm{std}\,c)},\;"
+        r" c_k=-\operatorname{mean}_iE_i",
+        provenance="reconstruction",
+        note="Only the two directions are the authors'. The server's weighting starves clients with rare classes;"
+        " weighting=samples switches it off.",
+        choices=(
+            "the detector: energy, or the largest softmax (msp)",
+            "soft weights with beta = kappa = 1, or a hard tail above the quantile 0.75",
+            "scores from the received model, 3 rounds of warm-up without weights",
+            "clients by standardised mean confidence, tau = 2",
+        ),
+        cost="r_k (d_in + d_out) floats up and down, one more float up; one forward pass over the local data a round",
+        objective="pseudo-out",
+        weighting="confidence",
+    ),
     "co-pfl": Method(
         title="CO-PFL",
         paper="arXiv:2510.20219",

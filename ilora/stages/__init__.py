@@ -2,5 +2,6 @@
 
 An ingredient is a function, or a class that is made once per run from a `Setting` and called like one. A class may keep
 tensors between rounds in `state` (they are part of a run's snapshot). It may have `prepare(turn, work)`, which returns the local
-work as the clients shall do it, and `end(turn)`, called when the round is over. What it puts into `turn.columns` is recorded.
+work as the clients shall do it, and `end(turn)`, called when the round is over; docs/add-a-method.md lists the other hooks. What
+it puts into `turn.columns` is recorded.
 """

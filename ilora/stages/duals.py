@@ -75,7 +75,7 @@ class Dual:
     """F_k + gamma_k (<u_k, D> + 1/2 ||D||^2), D the movement from the received model; then u_k <- u_k + a D_k.
 
     penalty "relative": gamma_k = gamma n / (N n_k), as FedDyn's code divides by a client's relative amount of data.
-    State: "u/..." (N, ...) the scaled duals; "age" (N,) rounds since a client's dual last moved; "forgotten" (N,).
+    State: "u/..." (N, ...) the scaled duals; "age" (N,) rounds since a client's dual last moved.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class Adam:
     """
 
     def __init__(
-        self, setting: Setting, server_lr: float = 0.1, beta1: float = 0.9, beta2: float = 0.99, tau: float = 1e-3
+        self, setting: Setting, server_lr: float = 0.01, beta1: float = 0.9, beta2: float = 0.99, tau: float = 1e-3
     ) -> None:
         self.server_lr, self.beta1, self.beta2, self.tau = server_lr, beta1, beta2, tau
         self.state: Parameters = {}
