@@ -18,7 +18,7 @@ import numpy as np
 
 from ilora.experiment import Experiment
 from ilora.records import BINS, MOST_PAIRED, SCORE, Round, RunFacts
-from ilora.store import Store, StoreError, facts_from_json
+from ilora.store import Store, StoreError
 from ilora.tensorfiles import read_tensors
 
 FORMAT = "ilora-lab-run-1"
@@ -124,7 +124,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:
 def _check_rounds(store: Store, run_id: str, about: Mapping[str, Any], experiment: Experiment) -> None:
     """See that every round's arrays and metrics fit together and to the facts."""
     if about["facts"] is not None:
-        facts = facts_from_json(json.dumps(about["facts"]))
+        facts = RunFacts.from_json(json.dumps(about["facts"]))
         K = experiment.clients
         if facts.clients != K or {len(facts.ranks), len(facts.samples), len(facts.adapter_parameters)} != {K}:
             raise ValueError("its facts are not about the clients of its experiment")

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import load
 
 from ilora.records import Round, RunFacts
-from ilora.store import Run, facts_from_json
+from ilora.store import Run
 from ilora.tasks import data_folder
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def history() -> "pd.DataFrame":
 
 def facts() -> RunFacts:
     """Who holds what."""
-    return facts_from_json(json.dumps(_about()["facts"]))
+    return RunFacts.from_json(json.dumps(_about()["facts"]))
 
 
 @lru_cache(maxsize=32)

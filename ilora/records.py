@@ -4,8 +4,9 @@ Clients are listed in the order of `clients["id"]`; where an array is per pair o
 MOST_PAIRED of them.
 """
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -172,3 +173,19 @@ class RunFacts:
     head_parameters: int
     styles: tuple[str, ...] = ()  # (K,) under attribute skew: the style in which each client sees its samples
     noisy: tuple[int, ...] = ()  # clients that hold random labels
+
+    def to_json(self) -> str:
+        """The facts as JSON."""
+        return json.dumps(asdict(self), default=lambda value: value.tolist())
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunFacts":
+        """Rebuild the facts; KeyError, TypeError or ValueError if something is missing or too much."""
+        values = json.loads(text)
+        for name in ("ranks", "samples", "class_counts", "adapter_parameters"):
+            values[name] = np.asarray(values[name], dtype=np.int64)
+        values["classes"], values["layers"] = tuple(values["classes"]), tuple(values["layers"])
+        values["shapes"] = tuple((rows, columns) for rows, columns in values["shapes"])
+        values["styles"] = tuple(values.get("styles", ()))
+        values["noisy"] = tuple(values.get("noisy", ()))
+        return cls(**values)

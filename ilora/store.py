@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,7 +163,7 @@ class Store(Database):
         """What is fixed for the whole run: who holds what; None until a worker has begun it."""
         self.run(run_id)
         text = self.read("SELECT facts FROM runs WHERE id = ?", (run_id,))[0]["facts"]
-        return facts_from_json(text) if text else None
+        return RunFacts.from_json(text) if text else None
 
     def snapshot(self, run_id: str) -> dict[str, np.ndarray] | None:
         """What the next round needs, as the last finished round left it; None before the first round."""
@@ -173,7 +173,7 @@ class Store(Database):
 
     def save_facts(self, run_id: str, facts: RunFacts) -> None:
         """Store what is known once the run has started."""
-        self.write("UPDATE runs SET facts = ? WHERE id = ?", (facts_to_json(facts), run_id))
+        self.write("UPDATE runs SET facts = ? WHERE id = ?", (facts.to_json(), run_id))
 
     def save_round(self, run_id: str, round: Round, worker: str) -> bool:
         """Store a finished round; False, and nothing is changed, if the run is no longer in the hands of `worker`."""
@@ -287,20 +287,3 @@ def default_name(experiment: Experiment) -> str:
 
 def _label(name: str) -> str:
     return " ".join(name.split())[:200]
-
-
-def facts_to_json(facts: RunFacts) -> str:
-    """The facts as JSON."""
-    return json.dumps(asdict(facts), default=lambda value: value.tolist())
-
-
-def facts_from_json(text: str) -> RunFacts:
-    """Rebuild the facts; TypeError or ValueError if something is missing or too much."""
-    values = json.loads(text)
-    for name in ("ranks", "samples", "class_counts", "adapter_parameters"):
-        values[name] = np.asarray(values[name], dtype=np.int64)
-    values["classes"], values["layers"] = tuple(values["classes"]), tuple(values["layers"])
-    values["shapes"] = tuple((rows, columns) for rows, columns in values["shapes"])
-    values["styles"] = tuple(values.get("styles", ()))
-    values["noisy"] = tuple(values.get("noisy", ()))
-    return RunFacts(**values)

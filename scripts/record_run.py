@@ -15,7 +15,6 @@ from ilora.experiment import Experiment
 from ilora.recorded import FILE
 from ilora.records import Round
 from ilora.simulation import Simulation
-from ilora.store import facts_to_json
 from ilora.tensorfiles import FORMAT as TENSORS
 
 LAYERS_WITH_FACTORS = 3  # the first, one in the middle, the last
@@ -42,7 +41,7 @@ def main() -> None:
         "name": "A recorded run of the default experiment",
         "note": "",
         "experiment": simulation.experiment.to_dict(),
-        "facts": json.loads(facts_to_json(simulation.facts)),
+        "facts": json.loads(simulation.facts.to_json()),
         "times": {"created": 0.0, "started": None, "ended": None, "seconds_per_round": None},
         "rounds": [round.metrics() for round in rounds],
     }

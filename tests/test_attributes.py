@@ -10,8 +10,8 @@ from ilora.attributes import dressed, in_all_styles, in_style
 from ilora.examination import Findings, examine_clients
 from ilora.experiment import Experiment
 from ilora.partition import client_styles
+from ilora.records import RunFacts
 from ilora.simulation import Simulation
-from ilora.store import facts_from_json, facts_to_json
 from ilora.tasks import TASKS, load_task
 from ilora.tasks.base import Data
 from ilora.tasks.styles import IMAGE_STYLES, blur, contrast, inversion, rotation
@@ -103,7 +103,7 @@ def simulation_work(simulation, turn):
 def test_who_holds_which_style_is_kept_with_the_run():
     with small_tasks():
         facts = Simulation(Experiment(skew="attribute", clients=3)).facts
-    assert facts_from_json(facts_to_json(facts)).styles == ("plain", "blur", "contrast")
+    assert RunFacts.from_json(facts.to_json()).styles == ("plain", "blur", "contrast")
 
 
 def test_a_task_without_styles_is_refused_in_one_sentence(monkeypatch):
