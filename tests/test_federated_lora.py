@@ -74,7 +74,7 @@ def experiment_of(method: str, **changes: Any) -> Experiment:
 
 
 def test_a_slot_that_nobody_of_a_round_has_is_dead_in_fedit_from_then_on():
-    """What sentences.dead_slots says on the screen."""
+    """What sentences_compared.dead_slots says on the screen."""
     simulation = Simulation(toy_experiment(method="fedit", ranks=[1, 8, 3, 1], participation=0.5, seed=3, rounds=9, lr=1e-2))
     dead = 0
     for _ in range(9):

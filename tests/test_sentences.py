@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ilora import sentences
+from ilora import sentences, sentences_compared
 from ilora.measures import MEASURES
 from tests.factory import LAYERS, make_facts, make_history, make_layer, make_round
 
@@ -21,14 +21,16 @@ def with_layer(record, **changes):
 
 
 def test_budgets_are_named_where_they_differ():
-    assert "sum to 30 in every run" in sentences.budget({"A": [2, 28], "B": (10, 20)})
-    assert sentences.budget({"A": [2], "B": [4]}).endswith("sum to 2 in A, 4 in B.")
+    assert "sum to 30 in every run" in sentences_compared.budget({"A": [2, 28], "B": (10, 20)})
+    assert sentences_compared.budget({"A": [2], "B": [4]}).endswith("sum to 2 in A, 4 in B.")
 
 
 def test_slots_die_in_the_first_round_in_which_nobody_has_them():
     full, cut = np.array([1.0, 0.5, 0.2]), np.array([1.0, 0.0, 0.0])
-    assert sentences.dead_slots("FedIT", [full, full]) == ""
-    assert sentences.dead_slots("FedIT", [full, cut, full]).startswith("In round 2 of FedIT no client had the last 2 of 3 slots.")
+    assert sentences_compared.dead_slots("FedIT", [full, full]) == ""
+    assert sentences_compared.dead_slots("FedIT", [full, cut, full]).startswith(
+        "In round 2 of FedIT no client had the last 2 of 3 slots."
+    )
 
 
 def test_names_are_short_where_they_stay_different():
@@ -156,15 +158,15 @@ def test_standing_still_is_told_from_moving():
 
 def test_comparison_names_the_leader_after_the_last_common_round():
     better, worse = make_history(5).assign(accuracy=0.9), make_history(3).assign(accuracy=0.5)
-    text = sentences.compare("accuracy", {"A": better, "B": worse})
+    text = sentences_compared.compare("accuracy", {"A": better, "B": worse})
     assert text == "After round 3, test accuracy is best with A, 90.0 %, and lowest with B, 50.0 %."
-    assert "best with B" in sentences.compare("accuracy", {"A": worse, "B": better})
-    assert sentences.compare("loss", {"A": worse, "B": better.assign(loss=0.1)}).count("lowest with B") == 1
+    assert "best with B" in sentences_compared.compare("accuracy", {"A": worse, "B": better})
+    assert sentences_compared.compare("loss", {"A": worse, "B": better.assign(loss=0.1)}).count("lowest with B") == 1
 
 
 def test_comparison_of_nothing():
-    assert sentences.compare("loss", {}) == "Nothing has been computed yet."
-    assert sentences.compare("loss", {"A": make_history(1).iloc[:0]}) == "Nothing has been computed yet."
+    assert sentences_compared.compare("loss", {}) == "Nothing has been computed yet."
+    assert sentences_compared.compare("loss", {"A": make_history(1).iloc[:0]}) == "Nothing has been computed yet."
 
 
 @pytest.mark.parametrize("measure", sorted(set(MEASURES) - {"megabytes_up", "megabytes_down", "kiloforwards"}))

@@ -17,7 +17,7 @@ from ilora.experiment import Experiment
 from ilora.figures import Trace
 from ilora.lessons import Lesson, Step, all_lessons
 from ilora.measures import MEASURES
-from ilora.sentences import compare
+from ilora.sentences_compared import compare
 from ilora.store import Run, StoreError
 
 POLL_SECONDS = 1.0

@@ -10,7 +10,7 @@ from ilora.dashboard.live import describe
 from ilora.experiment import Experiment
 from ilora.figures import Trace
 from ilora.measures import MEASURES
-from ilora.sentences import compare
+from ilora.sentences_compared import compare
 from ilora.store import Run, StoreError
 
 PAIR, REFUSED, POLL_SECONDS = "drift.pair", "drift.refused", 1.5

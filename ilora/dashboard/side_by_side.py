@@ -27,7 +27,7 @@ from ilora.dashboard.entrants import (
 from ilora.dashboard.live import POLL_SECONDS, describe
 from ilora.dashboard.view import Chart, Reading
 from ilora.measures import measure_of
-from ilora.sentences import budget, compare, dead_slots
+from ilora.sentences_compared import budget, compare, dead_slots
 from ilora.store import Run
 
 SHOWN = {  # measure -> the chart of the catalogue that explains it
