@@ -9,16 +9,7 @@ from torch import Tensor
 
 from ilora import attributes
 from ilora.experiment import Experiment
-from ilora.partition import (
-    bin_names,
-    class_counts,
-    client_styles,
-    label_borders,
-    label_groups,
-    noisy_clients,
-    partition,
-    with_random_labels,
-)
+from ilora.partition import deal, label_borders, label_groups
 from ilora.tasks.base import Data, Task
 
 
@@ -40,17 +31,13 @@ class Holdings:
 
 def hold(task: Task, e: Experiment, device: str) -> Holdings:
     """Deal the task's training samples to the experiment's clients, on `device`."""
-    clients, labels = len(e.client_ranks), task.train.labels.numpy()
-    groups, classes = label_groups(labels), task.card.classes or bin_names(labels)
-    shares = partition(groups, clients, e.skew, alpha=e.alpha, shards=e.shards, seed=e.seed)
-    train, plain_test = task.train.to(device), task.test.to(device)
-    styles = client_styles(task.card.styles, clients) if e.skew == "attribute" else ()
+    labels = task.train.labels.numpy()
+    dealt = deal(e, labels, task.card.classes, task.card.styles)
+    train, plain_test, styles = task.train.to(device), task.test.to(device), dealt.styles
     if styles:
-        train = attributes.dressed(train, shares, styles, task.styles)
-    noisy = noisy_clients(clients, e.noisy_clients, e.seed)
-    if noisy:
-        mixed = with_random_labels(labels, shares, noisy, e.seed)
-        train = replace(train, labels=torch.from_numpy(mixed).to(device))
+        train = attributes.dressed(train, dealt.shares, styles, task.styles)
+    if dealt.noisy:
+        train = replace(train, labels=torch.from_numpy(dealt.labels).to(device))
     borders = label_borders(labels) if task.card.regression else None
     return Holdings(
         train=train,
@@ -58,9 +45,9 @@ def hold(task: Task, e: Experiment, device: str) -> Holdings:
         plain_test=plain_test,
         more_tests={name: data.to(device) for name, data in task.more_tests.items()},
         test_groups=torch.from_numpy(label_groups(task.test.labels.numpy(), borders)).to(device),
-        shares=shares,
-        classes=classes,
-        class_counts=class_counts(groups, shares, len(classes)),
+        shares=dealt.shares,
+        classes=dealt.classes,
+        class_counts=dealt.counts,
         styles=styles,
-        noisy=noisy,
+        noisy=dealt.noisy,
     )

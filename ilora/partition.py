@@ -5,13 +5,47 @@ No client is ever empty: while one is, it takes one sample from the client that 
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from ilora.experiment import Experiment
 from ilora.randomness import numpy_generator
 
 Shares = list[np.ndarray]  # sample indices, one array per client
 LABEL_BINS = 5  # of a regression's labels: its stand-ins for classes
+
+
+class Dealt(NamedTuple):
+    """Who holds what."""
+
+    shares: Shares  # each client's sample indices
+    groups: np.ndarray  # (n,) the class of every sample, or the bin of its label
+    labels: np.ndarray  # (n,) as the clients hold them: random at noisy clients
+    counts: np.ndarray  # (K, classes), by the true labels
+    classes: tuple[str, ...]  # of a regression: the bins of its labels
+    styles: tuple[str, ...]  # (K,) under attribute skew
+    noisy: tuple[int, ...]  # clients that hold random labels
+
+
+def deal(e: Experiment, labels: np.ndarray, classes: tuple[str, ...], styles: tuple[str, ...]) -> Dealt:
+    """Deal samples with these labels (n,) to an experiment's clients; ValueError for more clients than samples.
+
+    classes and styles: those of the samples, which may have none of either.
+    """
+    clients = len(e.client_ranks)
+    groups, classes = label_groups(labels), classes or bin_names(labels)
+    shares = partition(groups, clients, e.skew, alpha=e.alpha, shards=e.shards, seed=e.seed)
+    noisy = noisy_clients(clients, e.noisy_clients, e.seed)
+    return Dealt(
+        shares,
+        groups,
+        with_random_labels(labels, shares, noisy, e.seed) if noisy else labels,
+        class_counts(groups, shares, len(classes)),
+        classes,
+        client_styles(styles, clients) if e.skew == "attribute" else (),
+        noisy,
+    )
 
 
 def partition(labels: np.ndarray, clients: int, skew: str, *, alpha: float = 0.3, shards: int = 2, seed: int = 0) -> Shares:

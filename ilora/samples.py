@@ -1,20 +1,9 @@
 """Who would hold which training samples, and some of them to look at: plain numpy, at once, before any run."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from ilora.experiment import Experiment
-from ilora.partition import (
-    Shares,
-    bin_names,
-    class_counts,
-    client_styles,
-    label_groups,
-    noisy_clients,
-    partition,
-    with_random_labels,
-)
+from ilora.partition import Dealt, deal
 from ilora.records import Array, RunFacts
 from ilora.tasks import TASKS
 from ilora.tasks.shown import Shown, read_tested
@@ -22,36 +11,12 @@ from ilora.tasks.shown import Shown, read_tested
 GAP, WIDTH = 1 / 8, 64  # between two pictures, as a share of their width; pixels that a picture is at least wide
 
 
-class Holdings(NamedTuple):
-    """Who holds what."""
-
-    shares: Shares  # each client's sample indices
-    groups: Array  # (n,) the class of every sample, or the bin of its label
-    labels: Array  # (n,) as the clients hold them: random at noisy clients
-    counts: Array  # (K, classes)
-    classes: tuple[str, ...]  # of a regression: the bins of its labels
-    styles: tuple[str, ...]  # (K,) under attribute skew
-    noisy: tuple[int, ...]
-
-
-def holdings(e: Experiment, shown: Shown) -> Holdings:
+def holdings(e: Experiment, shown: Shown) -> Dealt:
     """Who holds what in an experiment, as its run will have it; ValueError for more clients than samples."""
-    clients = len(e.client_ranks)
-    groups, classes = label_groups(shown.labels), shown.classes or bin_names(shown.labels)
-    shares = partition(groups, clients, e.skew, alpha=e.alpha, shards=e.shards, seed=e.seed)
-    noisy = noisy_clients(clients, e.noisy_clients, e.seed)
-    return Holdings(
-        shares,
-        groups,
-        with_random_labels(shown.labels, shares, noisy, e.seed) if noisy else shown.labels,
-        class_counts(groups, shares, len(classes)),
-        classes,
-        client_styles(TASKS[e.task].styles, clients) if e.skew == "attribute" else (),
-        noisy,
-    )
+    return deal(e, shown.labels, shown.classes, TASKS[e.task].styles)
 
 
-def facts_of(experiment: Experiment, held: Holdings) -> RunFacts:
+def facts_of(experiment: Experiment, held: Dealt) -> RunFacts:
     """What can be said of a run before it is started."""
     return RunFacts(
         clients=len(held.shares),

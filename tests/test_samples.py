@@ -8,6 +8,7 @@ import pytest
 from ilora import figures, samples, sentences_inside, tasks
 from ilora.experiment import Experiment
 from ilora.holdings import hold
+from ilora.partition import Dealt
 from ilora.tasks import glue, load_task
 from ilora.tasks.base import Task
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100
@@ -15,7 +16,7 @@ from ilora.tasks.shown import read
 from tests.tasks import cifar_standin, glue_standin
 
 
-def preview(e: Experiment) -> samples.Holdings:
+def preview(e: Experiment) -> Dealt:
     return samples.holdings(e, read(e.task, e.backbone, e.data))
 
 

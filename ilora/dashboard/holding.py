@@ -12,8 +12,8 @@ from ilora.dashboard.glossary import explain
 from ilora.dashboard.samples import cards
 from ilora.dashboard.view import Reading, View
 from ilora.experiment import Experiment
+from ilora.partition import Dealt
 from ilora.records import RunFacts
-from ilora.samples import Holdings
 from ilora.sentences import holdings as holdings_sentence
 from ilora.tasks import TASKS
 from ilora.tasks.shown import BY_BACKBONE, Shown, read
@@ -70,7 +70,7 @@ def show(facts: RunFacts, experiment: Experiment) -> None:
         draw("data.sizes", "How many samples each client has", figures.sizes(facts), sentences_inside.sizes(facts), SIZES_READING)
 
 
-def _read(experiment: Experiment) -> tuple[Shown, Holdings] | None:
+def _read(experiment: Experiment) -> tuple[Shown, Dealt] | None:
     """The task's samples and who holds them; None, and a sentence on the page, where they cannot be read."""
     try:
         with st.spinner("Reading the samples, once"):

@@ -9,8 +9,9 @@ import streamlit as st
 
 from ilora.dashboard.blocks import explanation
 from ilora.dashboard.view import Reading
+from ilora.partition import Dealt
 from ilora.records import Array, RunFacts
-from ilora.samples import Holdings, sheet, some_of
+from ilora.samples import sheet, some_of
 from ilora.sentences import client_name
 from ilora.sentences_inside import samples_shown
 from ilora.tasks.shown import Shown
@@ -28,7 +29,7 @@ READING = Reading(
 )
 
 
-def cards(facts: RunFacts, held: Holdings, shown: Shown) -> None:
+def cards(facts: RunFacts, held: Dealt, shown: Shown) -> None:
     """What the first clients hold, to look at."""
     count = min(facts.clients, MOST_CARDS)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -41,7 +42,7 @@ def cards(facts: RunFacts, held: Holdings, shown: Shown) -> None:
                 _card(k, facts, held, shown)
 
 
-def _card(k: int, facts: RunFacts, held: Holdings, shown: Shown) -> None:
+def _card(k: int, facts: RunFacts, held: Dealt, shown: Shown) -> None:
     name = client_name(k, facts.ranks[k])
     style = held.styles[k] if held.styles else ""
     word = "style" if shown.pictures is not None else "dialect"
@@ -54,7 +55,7 @@ def _card(k: int, facts: RunFacts, held: Holdings, shown: Shown) -> None:
         _show_sentences(held, shown, some_of(held.groups, held.shares[k], SENTENCES), style)
 
 
-def _show_pictures(name: str, held: Holdings, shown: Shown, samples: Array, style: str) -> None:
+def _show_pictures(name: str, held: Dealt, shown: Shown, samples: Array, style: str) -> None:
     """Rows of pictures, and under them of which classes they are."""
     counted = Counter(held.classes[label] for label in held.labels[samples])
     said = ", ".join(label if count == 1 else f"{label} ({count})" for label, count in counted.items())
@@ -66,7 +67,7 @@ def _show_pictures(name: str, held: Holdings, shown: Shown, samples: Array, styl
     )
 
 
-def _show_sentences(held: Holdings, shown: Shown, samples: Array, style: str) -> None:
+def _show_sentences(held: Dealt, shown: Shown, samples: Array, style: str) -> None:
     """Sentences, or pairs of them, each under its label."""
     for sample in samples:
         with st.container(gap="xxsmall"):
@@ -81,7 +82,7 @@ def show_text(said: Sequence[str]) -> None:
         st.text(text if len(said) == 1 else f"{number}. {text}")
 
 
-def label_name(held: Holdings, sample: int) -> str:
+def label_name(held: Dealt, sample: int) -> str:
     """A sample's label as its client holds it: the class in words, or the number with its scale."""
     label = held.labels[sample]
     return f"score {label:.1f} of 5" if np.issubdtype(held.labels.dtype, np.floating) else held.classes[label]
