@@ -107,7 +107,7 @@ def truncation_errors(update: Factors, most: int) -> dict[str, list[float]]:
     return found
 
 
-def uploads_of(experiment: Experiment, record: Round, layer: str, kept: dict[str, Array], first: dict[str, Array]) -> Uploads:
+def uploads_of(experiment: Experiment, record: Round, kept: dict[str, Array], first: dict[str, Array]) -> Uploads:
     """What a stored round's clients sent of one layer; `kept` are the layer's factors of that round, `first` of round 1.
 
     ValueError where the round does not keep what is needed.

@@ -11,7 +11,7 @@ from ilora.sentences import client_name
 ROUNDING = 1e-4  # of a gradient's length: a correction below it is float32's rounding
 
 
-def angle_spectrum(name: str, spectra: Mapping[str, Array], ranks: Sequence[int], chance: Array, whole: Array) -> str:
+def angle_spectrum(name: str, spectra: Mapping[str, Array], chance: Array) -> str:
     """Whom a client agrees with most and least, direction by direction."""
     means = {other: float(np.mean(values)) for other, values in spectra.items() if len(values)}
     if not means:

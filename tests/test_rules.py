@@ -83,7 +83,7 @@ def test_a_real_rounds_own_rule_gives_the_error_on_record(method, options):
                 {name.removeprefix(f"{layer}/"): array for name, array in r.factors.items() if name.startswith(f"{layer}/")}
                 for r in (record, records[0])
             )
-            uploads = rules.uploads_of(experiment, record, layer, kept, first)
+            uploads = rules.uploads_of(experiment, record, kept, first)
             made = rules.merged(rule, uploads, experiment)
             assert rules.away(made, uploads)[3] == pytest.approx(rules.outcome(rule, made, uploads).smallest)
             found = rules.outcome(rule, made, uploads)

@@ -98,7 +98,7 @@ def test_spectra_of_angles_stand_beside_chance():
     chance, whole = np.array([50.0, 70.0]), np.array([10.0, 20.0])
     figure = figures.angle_spectrum(angles, [4, 8], chance, whole)
     assert [list(trace.y) for trace in figure.data] == [[5, 40], [60, 80], [10, 20], [50, 70]]
-    said = sentences_space.angle_spectrum("client 1 (rank 2)", angles, [4, 8], chance, whole)
+    said = sentences_space.angle_spectrum("client 1 (rank 2)", angles, chance)
     assert "closest to client 2 (rank 4), 22° on average, and furthest from client 3 (rank 8), 70°" in said
     assert "random subspaces would be 60° apart" in said
 

@@ -129,8 +129,7 @@ def changed(experiment: Experiment, setting: str, value: Any) -> Experiment:
     """The experiment with another value; with a rank profile the number of clients stays."""
     if setting == "clients" and not isinstance(experiment.ranks, str):
         raise ValueError("clients: with a list of ranks it is the list that says how many.")
-    keep = {"clients": experiment.clients} if setting == "ranks" else {}
-    return experiment.replace(**{setting: value}, **keep)
+    return experiment.replace(**{setting: value})
 
 
 def _valid(experiment: Experiment, setting: str, value: Any) -> bool:

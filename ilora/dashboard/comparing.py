@@ -40,7 +40,7 @@ def entrants(experiment: Experiment, chosen: Sequence[str], seeds: int = 1) -> l
 def _with_choice(experiment: Experiment, choice: str) -> Experiment:
     method, _, mode = choice.partition(":")
     options = {"mode": mode} if mode else {}
-    return experiment.replace(method=method, options=options, ranks=experiment.ranks, clients=experiment.clients)
+    return experiment.replace(method=method, options=options)
 
 
 def start(experiments: Sequence[Experiment]) -> None:

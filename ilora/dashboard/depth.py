@@ -75,6 +75,12 @@ def spectra(view: View) -> tuple[dict[str, Array], list[int], Array, Array]:
     return angles, [own[j] for j in others], chance, geometry.principal_angles(found[k], mean)
 
 
+def spectra_sentence(view: View) -> str:
+    """What the chosen client's angles say."""
+    angles, _, chance, _ = spectra(view)
+    return sentences_space.angle_spectrum(labels(view)[chosen_client(view)], angles, chance)
+
+
 def common_planes(view: View) -> Planes:
     """The clients' planes in three common directions."""
     return geometry.common_planes(spaces(view))
@@ -130,7 +136,7 @@ DEPTH: dict[str, Chart] = {
     "angle-spectrum": Chart(
         "Principal angles, one by one",
         lambda view: figures.angle_spectrum(*spectra(view)),
-        lambda view: sentences_space.angle_spectrum(labels(view)[chosen_client(view)], *spectra(view)),
+        spectra_sentence,
         "Two subspaces have as many principal angles as the smaller has directions. The first is the angle between the two most"
         " similar directions, the next between the most similar ones at right angles to these, and so on. Near 0° a direction is"
         " shared. The dotted line is what random subspaces of this client's rank and the largest other rank would have.",

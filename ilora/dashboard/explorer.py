@@ -12,13 +12,13 @@ import streamlit as st
 from ilora import recorded
 from ilora.dashboard import lab, link
 from ilora.dashboard.glossary import explain
+from ilora.dashboard.live import RUN as ON_PLAYGROUND
 from ilora.dashboard.view import View
 from ilora.sentences import layer_names
 from ilora.store import Run
 
 PLAY_SECONDS, POLL_SECONDS = 1.0, 2.0
 RUN, PLAYING, TICKED, ADDRESS = "explorer.run", "explorer.playing", "explorer.ticked", "explorer.address"
-SHOWN = "playground.run"  # the run on the playground
 
 
 def explore(draw: Callable[[View], None], *, by_layer: bool = True, factors: bool = False) -> None:
@@ -44,7 +44,7 @@ def _run_picker() -> Run:
     """The run that is looked at: the one chosen, else the playground's, else the newest."""
     offered = runs()
     if st.session_state.get(RUN) not in offered:
-        shown = st.session_state.get(SHOWN)
+        shown = st.session_state.get(ON_PLAYGROUND)
         st.session_state[RUN] = shown if shown in offered else next(iter(offered))
     chosen = st.selectbox("Run", list(offered), key=RUN, format_func=lambda i: offered.get(i, i), persist_state="session")
     if chosen == recorded.ID and len(offered) == 1:

@@ -8,14 +8,13 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from ilora import archive, figures, reproduce
-from ilora.dashboard import lab
+from ilora.dashboard import lab, link
 from ilora.dashboard.report import report
 from ilora.store import Run
 
@@ -71,9 +70,7 @@ def run_export(run: Run, place: str) -> None:
 
 def link_to(run: Run) -> str:
     """The address of the playground with the settings of a run."""
-    here = urlsplit(st.context.url or "")
-    origin = f"{here.scheme}://{here.netloc}" if here.netloc else ""
-    return f"{origin}/playground?{urlencode(run.experiment.to_query())}"
+    return link.address("playground", run.experiment.to_query())
 
 
 def whole(run: Run) -> bytes:

@@ -7,6 +7,7 @@ cannot read without a word. Here a link from Python or the CLI opens as well, an
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
@@ -59,6 +60,13 @@ def publish(experiment: Experiment | None, **more: str) -> None:
     if query != st.query_params.to_dict():
         st.query_params.from_dict(query)
     st.session_state[_WRITTEN] = query
+
+
+def address(page: str, query: Mapping[str, str]) -> str:
+    """A page's address on this server, as other browsers reach it."""
+    here = urlsplit(st.context.url or "")
+    origin = f"{here.scheme}://{here.netloc}" if here.netloc else ""
+    return f"{origin}/{page}" + (f"?{urlencode(query)}" if query else "")
 
 
 def problems() -> dict[str, str]:

@@ -72,10 +72,7 @@ READINGS = {
 
 def variants(experiment: Experiment, kind: str) -> dict[str, Experiment]:
     """The experiment once for each variant."""
-    return {
-        name: experiment.replace(method=method, options=options, ranks=experiment.ranks, clients=experiment.clients)
-        for name, (method, options) in VARIANTS[kind].items()
-    }
+    return {name: experiment.replace(method=method, options=options) for name, (method, options) in VARIANTS[kind].items()}
 
 
 def start(experiments: Mapping[str, Experiment], kind: str) -> None:

@@ -1,7 +1,6 @@
 """The blocks of the page on uncertainty: reliability, measures over the rounds, the council, and the branches of DFL."""
 
 import numpy as np
-import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -10,7 +9,7 @@ from ilora.dashboard import lab
 from ilora.dashboard.blocks import draw
 from ilora.dashboard.fields import plain
 from ilora.dashboard.samples import show_text
-from ilora.dashboard.view import Chart, View
+from ilora.dashboard.view import Reading, View
 from ilora.records import SCORE
 from ilora.samples import tested_text
 from ilora.sentences import client_name
@@ -37,11 +36,6 @@ MEASURES = {
 }
 
 
-def chart(title: str, reading: str, formula: str, *sources: str) -> Chart:
-    """What a reader needs to trust a figure that is drawn here."""
-    return Chart(title, lambda view: go.Figure(), lambda view: "", reading, formula, sources)
-
-
 def page(view: View) -> None:
     """All that a round's record says of sureness."""
     bins = sureness.bins_of(view.record)
@@ -55,7 +49,7 @@ def page(view: View) -> None:
     for column, (who, own) in zip(_columns(len(bins)), bins.items(), strict=True):
         with column:
             title = sureness.WHO[who][0].upper() + sureness.WHO[who][1:]
-            about = chart(title, READ_RELIABILITY, ECE, "ilora.uncertainty:reliability", "ilora.uncertainty:calibration_error")
+            about = Reading(READ_RELIABILITY, ECE, ("ilora.uncertainty:reliability", "ilora.uncertainty:calibration_error"))
             draw(f"reliability.{who}", title, figures.reliability(own, who), sureness.reliability(own, who, view.at), about)
     if "clients" in bins:
         st.caption(
@@ -79,7 +73,7 @@ def over_rounds(view: View) -> None:
     for column, (measure, (title, formula, reading)) in zip(st.columns(len(MEASURES)), MEASURES.items(), strict=True):
         with column:
             figure = figures.sureness_over_rounds(view.history, measure, view.at, view.run.rounds)
-            about = chart(title, reading, formula, "ilora.uncertainty:council")
+            about = Reading(reading, formula, ("ilora.uncertainty:council",))
             draw(f"sureness.{measure}", title, figure, sureness.lowest(view.history, measure, view.at), about)
 
 
@@ -120,7 +114,7 @@ def council(view: View) -> None:
         names = seats(view, who, len(members))
         figure = figures.council(members, sample, names, view.facts.classes, int(labels[sample]))
         said = sureness.council(members, labels, sample, view.facts.classes, who)
-        about = chart("Who says what", READ_COUNCIL, SPLIT, "ilora.uncertainty:epistemic", "ilora.uncertainty:disagreement")
+        about = Reading(READ_COUNCIL, SPLIT, ("ilora.uncertainty:epistemic", "ilora.uncertainty:disagreement"))
         draw("council", "Who says what", figure, said, about)
 
 
@@ -166,24 +160,21 @@ def branches(view: View) -> None:
     clients = view.record.clients
     names = [client_name(clients["id"][k], clients["rank"][k]) for k in range(len(clients["id"]))]
     owner = np.broadcast_to(np.arange(len(names))[:, None], kept["points/labels"].shape)
+    about = Reading(READ_BRANCHES, sources=("ilora.features:principal_plane",))
     left, middle, right = st.columns(3)
     with left:
         said = sureness.branch(kept["shared/points"], kept["points/labels"], "shared", "classes")
         figure = figures.branch(kept["shared/points"], kept["points/labels"], view.facts.classes)
-        about = chart("Shared branch, by class", READ_BRANCHES, "", "ilora.features:principal_plane")
         draw("branch.shared", "Shared branch, by class", figure, said, about)
     with middle:
         said = sureness.branch(kept["private/points"], owner, "private", "clients")
         figure = figures.branch(kept["private/points"], owner, names)
-        about = chart("Private branch, by client", READ_BRANCHES, "", "ilora.features:principal_plane")
         draw("branch.private", "Private branch, by client", figure, said, about)
     with right:
         figure = figures.probe(view.history, len(names), view.at, view.run.rounds)
-        about = chart(
-            "Can one guess the client?",
+        about = Reading(
             "A linear probe learns from half of the features which client they come from, and is asked about the other half."
             " Near chance means that a branch does not give the client away.",
-            "",
-            "ilora.features:guessed",
+            sources=("ilora.features:guessed",),
         )
         draw("branch.probe", "Can one guess the client?", figure, sureness.probe(view.history, view.at, len(names)), about)

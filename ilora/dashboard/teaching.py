@@ -1,7 +1,7 @@
 """The teacher's view: a room's code, how many chose what, and a link that hides controls. No accounts, no names."""
 
 from collections.abc import Mapping
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -36,7 +36,7 @@ def room_view() -> None:
     if link.asked("code") != code:
         link.note(code=code)
     st.caption("The link for the class")
-    st.code(address("learn", {"room": code}), language=None, wrap_lines=True)
+    st.code(link.address("learn", {"room": code}), language=None, wrap_lines=True)
     if urlsplit(st.context.url or "").hostname in ("localhost", "127.0.0.1"):
         st.caption(
             "This address is only this machine's own. For a class, start the app with `--server.address 0.0.0.0` and open this"
@@ -53,17 +53,10 @@ def link_builder() -> None:
         shown = [name for name, text in HIDABLE.items() if st.checkbox(text, True, key=f"teach.show.{name}", width="content")]
     hide = [name for name in HIDABLE if name not in shown]
     settings = _playground_settings()
-    st.code(address("playground", settings | ({"hide": ",".join(hide)} if hide else {})), language=None, wrap_lines=True)
+    st.code(link.address("playground", settings | ({"hide": ",".join(hide)} if hide else {})), language=None, wrap_lines=True)
     st.caption(
         "It opens with " + (", ".join(f"{name} = {text}" for name, text in settings.items()) or "the default settings") + "."
     )
-
-
-def address(page: str, query: Mapping[str, str]) -> str:
-    """A page's address on this server, as other browsers reach it."""
-    here = urlsplit(st.context.url or "")
-    origin = f"{here.scheme}://{here.netloc}" if here.netloc else ""
-    return f"{origin}/{page}" + (f"?{urlencode(query)}" if query else "")
 
 
 def tally(step: Step, counts: Mapping[str, int]) -> go.Figure:

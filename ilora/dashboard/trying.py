@@ -150,7 +150,7 @@ def uploads_of(view: View) -> "Uploads":
     from ilora import rules
 
     first = lab.factors(view.run, 1, view.layer)
-    return rules.uploads_of(view.run.experiment, view.record, view.layer, view.factors, first)
+    return rules.uploads_of(view.run.experiment, view.record, view.factors, first)
 
 
 @st.cache_data(show_spinner=False, max_entries=512)

@@ -116,7 +116,7 @@ def _explained(name: str, kind: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise _refused(name, _reason(error, name, kind)) from error
+        raise _refused(name, _reason(error, kind)) from error
     finally:
         logging.set_verbosity(level)
         if shown:
@@ -153,7 +153,7 @@ REASONS: tuple[tuple[Callable[[BaseException], bool], str], ...] = (
 )
 
 
-def _reason(error: BaseException, name: str, kind: str) -> str:
+def _reason(error: BaseException, kind: str) -> str:
     """Why a model cannot be had: the first of REASONS that fits the error or what caused it, else its first line."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
