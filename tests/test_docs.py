@@ -64,3 +64,12 @@ def test_every_link_in_the_documents_leads_somewhere():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_architecture_names_every_file_of_the_package_and_no_other():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    files = {path.name for path in (ROOT / "ilora").glob("*.py")} - {"__init__.py", "__main__.py"}
+    listed = text.split("```")[1]
+    assert files - set(re.findall(r"\w+\.py", listed)) == set()
+    everywhere = {path.name for folder in ("ilora", "pages", "scripts") for path in (ROOT / folder).rglob("*.py")} | {"app.py"}
+    assert set(re.findall(r"\w+\.py", listed)) - everywhere == set()
