@@ -19,6 +19,11 @@ class Factors(NamedTuple):
         """Number of slots r."""
         return self.A.shape[0]
 
+    @classmethod
+    def dense(cls, matrix: Tensor) -> "Factors":
+        """A matrix (d_out, d_in) as the product of itself and the identity."""
+        return cls(torch.eye(matrix.shape[1]).to(matrix), matrix)
+
     def product(self) -> Tensor:
         """The dense matrix B A, (d_out, d_in)."""
         return self.B @ self.A

@@ -6,7 +6,7 @@ taken for dead, or whose paused run another process took over, finds that it has
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from ilora.store import WAITING, Run, Store, StoreError
 
@@ -21,7 +21,10 @@ class LostRunError(Exception):
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that trains: one of the pool that the app keeps, or a command line that trains its own run."""
+    """A process that trains: one of the pool that the app keeps, or a command line that trains its own run.
+
+    Its fields are the columns of the table `workers`, in their order.
+    """
 
     id: str
     kind: str  # "pool" or "cli"
@@ -175,8 +178,7 @@ def workers(store: Store) -> list[Worker]:
 
 def register(store: Store, worker: Worker) -> None:
     """Enter a worker, or replace what was known of it."""
-    values = (worker.id, worker.kind, worker.host, worker.pid, worker.born, worker.state, worker.heartbeat)
-    store.write("INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+    store.write("INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(worker))
 
 
 def reserve(store: Store, worker: Worker, most: int, patience: float) -> bool:
@@ -190,10 +192,7 @@ def reserve(store: Store, worker: Worker, most: int, patience: float) -> bool:
         failed = db.execute("SELECT 1 FROM workers WHERE state = 'failed' AND heartbeat > ?", recent).fetchone()
         if failed or len(states) >= most or {"starting", "idle"} & set(states):
             return False
-        db.execute(
-            "INSERT INTO workers VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (worker.id, worker.kind, worker.host, worker.pid, worker.born, worker.state, worker.heartbeat),
-        )
+        db.execute("INSERT INTO workers VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(worker))
     return True
 
 

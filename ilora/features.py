@@ -51,10 +51,10 @@ def guessed(z: Tensor, ridge: float = 1e-3) -> Tensor:
 
 
 def principal_plane(z: Tensor) -> Tensor:
-    """Features (C, n, d) in the plane of their two strongest directions, (C, n, 2); each one's largest coordinate is positive."""
-    centred = z.flatten(0, 1).double()
+    """Features (..., d) in the plane of their two strongest directions, (..., 2) float64; each one's largest part is positive."""
+    centred = z.flatten(0, -2).double()
     centred = centred - centred.mean(0)
     _, _, Vh = torch.linalg.svd(centred, full_matrices=False)
     axes = Vh[:2]
     sign = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
-    return (centred @ (axes * sign).T).view(*z.shape[:2], -1).float()
+    return (centred @ (axes * sign).T).view(*z.shape[:-1], -1)

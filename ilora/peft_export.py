@@ -66,18 +66,8 @@ def exact_factors(share: Factors, scale: float, offset: Factors | None, merged: 
     if offset is not None:
         update = products.difference(update, offset)
     if merged is not None:
-        update = products.add(update, whole(merged))
+        update = products.add(update, Factors.dense(merged))
     return thinnest(update)
-
-
-def merged_factors(update: Tensor) -> Factors:
-    """A dense update (d_out, d_in) as factors of the smallest rank that holds it."""
-    return thinnest(whole(update))
-
-
-def whole(update: Tensor) -> Factors:
-    """(identity, matrix): a dense update as factors."""
-    return Factors(torch.eye(update.shape[1]).to(update), update)
 
 
 def thinnest(update: Factors) -> Factors:
@@ -94,7 +84,7 @@ def export(simulation: "Simulation", rank: int) -> Adapter:
     if not 1 <= rank <= simulation.rank:
         raise ValueError(f"rank is {rank}; allowed is a whole number from 1 to {simulation.rank}, the server's rank.")
     before = {name: update.to(simulation.device) for name, update in simulation.merged_at_first.updates.items()}
-    factors = {name: merged_factors(update) for name, update in before.items()}
+    factors = {name: thinnest(Factors.dense(update)) for name, update in before.items()}
     for name, layer in simulation.layers.items():
         (start,) = layer.starts([-1], [rank], simulation.index)
         merged = [update for update in (layer.merged, before.get(name)) if update is not None]

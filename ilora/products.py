@@ -27,7 +27,7 @@ def compact(X: Factors) -> Factors:
     dense = X.product()
     if d_out <= d_in:
         return Factors(dense, torch.eye(d_out).to(dense))
-    return Factors(torch.eye(d_in).to(dense), dense)
+    return Factors.dense(dense)
 
 
 def is_thin(X: Factors) -> bool:

@@ -114,7 +114,7 @@ class Round:
     # "<who>/probabilities" (members, samples, classes) for the first test samples; "labels" (samples,) their classes; in round 1
     # "images" (samples, C, H, W) uint8
     # · what ingredients leave in Turn.pictures
-    snapshot: dict[str, Array] = field(default_factory=dict)  # what the next round needs; simulate(resume_from=...) takes it
+    snapshot: dict[str, Array] = field(default_factory=dict)  # what the next round needs; `simulate` takes it as `snapshot`
 
     def metrics(self) -> dict[str, float]:
         """The scalars of the round by name; its scores as "score <name>"."""

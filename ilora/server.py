@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from ilora.adapters import Factors
@@ -86,5 +85,5 @@ class ServerLayer:
         return None if self.aggregate is None else self.aggregate.held()
 
     def merged_factors(self) -> Factors | None:
-        """What is merged, as (identity, matrix) factors; None where nothing is."""
-        return None if self.merged is None else Factors(torch.eye(self.merged.shape[1]).to(self.merged), self.merged)
+        """What is merged, as factors; None where nothing is."""
+        return None if self.merged is None else Factors.dense(self.merged)

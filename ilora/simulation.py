@@ -195,7 +195,8 @@ class Simulation:
                 offsets[name] = Stack.of(cut_out, self.rank)
         parameters |= {name: tensor.expand(len(ranks), *tensor.shape) for name, tensor in self.head.items()}
         merged = {name: layer.merged for name, layer in self.layers.items() if layer.merged is not None}
-        return parameters, Base(ranks, self._floats([self.recipe.scaling(rank) for rank in ranks]), merged, offsets)
+        scales = torch.tensor([self.recipe.scaling(rank) for rank in ranks], dtype=torch.float32, device=self.device)
+        return parameters, Base(ranks, scales, merged, offsets)
 
     def local_work(self, turn: Turn) -> LocalWork:
         """What the turn's clients do; the correction's memory moves on with it."""
@@ -284,9 +285,6 @@ class Simulation:
         aggregates = {name: outcome.aggregate for name, outcome in outcomes.items()}
         held = {name: layer.own(turn.index).factors.truncate(self.rank) for name, layer in self.layers.items()}
         return traffic.of_turn(turn, self.stages, aggregates, held, head=sum(tensor.numel() for tensor in self.head.values()))
-
-    def _floats(self, values: list[float] | list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=self.device)
 
 
 def _tell_part(tell: Callable[[float], None], before: float, share: float, fraction: float) -> None:

@@ -23,6 +23,7 @@ from ilora.tasks.base import Data
 EVALUATION_ROWS = 1_024  # samples that pass at once where nothing is learned; more fall out of a CPU's cache
 GRADIENT_CLIENTS = 16  # clients, and samples of each, that pass at once where only a gradient is asked for
 GRADIENT_SAMPLES = 32
+STACKS = ("parameters", "gradients", "first_moments", "second_moments")  # of a Trained
 
 Whole = TypeVar("Whole")
 
@@ -55,15 +56,7 @@ class VectorisedEngine:
                 self.memory_budget = chunk * batch * self.bytes_per_row
                 continue
             first, told = first + len(piece.batches), told + sum(piece.own_steps)
-        losses, norms = (torch.cat([getattr(part, name) for part in done]) for name in ("losses", "gradient_norms"))
-        return Trained(
-            joined([part.parameters for part in done]),
-            losses,
-            norms,
-            joined([part.gradients for part in done]),
-            joined([part.first_moments for part in done]),
-            joined([part.second_moments for part in done]),
-        )
+        return together(done)
 
     def _train_chunk(self, work: LocalWork, on_step: Callable[[int], None]) -> Trained:
         """Train clients that are sorted from the most steps to the fewest; who has taken all of his stays as he is."""
@@ -154,10 +147,6 @@ class VectorisedEngine:
         """Each client's logits (n_k, C) for its own training samples."""
         return [output.logits for output in self.own_outputs(parameters, base, samples)]
 
-    def own_features(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
-        """The features (n_k, d) that each client's head sees of its own training samples."""
-        return [output.features for output in self.own_outputs(parameters, base, samples)]
-
     @torch.no_grad()
     def own_outputs(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Output]:
         """Each client's logits (n_k, C) and features (n_k, d) for its own training samples."""
@@ -216,10 +205,16 @@ def keep(ended: tuple[Parameters, ...], parameters: Parameters, optimizer: torch
             stacks.setdefault(name, tensor.detach().clone())[: len(tensor)] = tensor.detach()
 
 
+def together(parts: Sequence[Trained]) -> Trained:
+    """What several groups of clients trained as one outcome, group after group."""
+    losses, norms = (torch.cat([getattr(part, name) for part in parts]) for name in ("losses", "gradient_norms"))
+    stacks = {name: joined([getattr(part, name) for part in parts]) for name in STACKS}
+    return Trained(losses=losses, gradient_norms=norms, **stacks)
+
+
 def picked(trained: Trained, clients: list[int]) -> Trained:
     """The same outcome with its clients in another order."""
-    names = ("parameters", "gradients", "first_moments", "second_moments")
-    stacks = {name: slice_clients(getattr(trained, name), clients) for name in names}
+    stacks = {name: slice_clients(getattr(trained, name), clients) for name in STACKS}
     return replace(trained, losses=trained.losses[clients], gradient_norms=trained.gradient_norms[clients], **stacks)
 
 

@@ -85,7 +85,7 @@ class MixtureOfRewards:
         server, base = turn.before
         frozen = {name: torch.zeros_like(tensor) if name.endswith(".B") else tensor for name, tensor in server.items()}
         turn.forwards += sum(map(len, samples))
-        return [turn.engine.own_features(frozen, Base(base.ranks, base.scales), [own])[0] for own in samples]
+        return [turn.engine.own_outputs(frozen, Base(base.ranks, base.scales), [own])[0].features for own in samples]
 
     def fused_rewards(self, turn: Turn, samples: Tensor, features: Tensor) -> Tensor:
         """(m, classes) the reward of every answer to every prompt; leaves in the record whom it trusts and how right it is."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ilora.features import principal_plane
 from ilora.randomness import torch_generator
 
 
@@ -76,11 +77,8 @@ def fit_router(features: Tensor, scores: Tensor, labels: Tensor, generator: torc
 
 
 def projection(features: Tensor) -> Tensor:
-    """(m, 2) the features on their first two principal directions, scaled into 0..1; signs such that the largest part is > 0."""
-    centred = features.double() - features.double().mean(0)
-    directions = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
-    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
-    flat = centred @ (directions * largest.sign()).T
+    """(m, 2) the features (m, d) in their principal plane, scaled into 0..1."""
+    flat = principal_plane(features)
     low, high = flat.min(0).values, flat.max(0).values
     return (flat - low) / (high - low).clamp_min(1e-12)
 

@@ -44,10 +44,6 @@ class Engine(Protocol):
         """Each client's logits (n_k, C) for its own training samples."""
         ...
 
-    def own_features(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
-        """The features (n_k, d) that each client's head sees of its own training samples."""
-        ...
-
 
 def make_engine(
     kind: str, model: nn.Module, linears: Mapping[str, nn.Linear], head: Sequence[str], data: Data, precision: str = "float32"

@@ -109,18 +109,6 @@ class SequentialEngine:
         forward, mine = self._forward(client, own), {name: tensor[k : k + 1] for name, tensor in parameters.items()}
         return join_outputs([forward(mine, base, {name: t[None] for name, t in part.items()}) for part in rows], 1)
 
-    @torch.no_grad()
-    def own_features(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
-        """The features (n_k, d) that each client's head sees of its own training samples."""
-        result = []
-        for k, index in enumerate(samples):
-            client, own = self.client(parameters, base, k)
-            forward = self._forward(client, own)
-            one = {name: tensor[k : k + 1] for name, tensor in parameters.items()}
-            parts = [forward(one, base[[k]], self.data.rows(part[None])).features[0] for part in index.split(BATCH)]
-            result.append(torch.cat(parts))
-        return result
-
     def client(self, parameters: Parameters, base: Base, k: int) -> tuple[PeftModel, Parameters]:
         """Client k's own peft model on its own frozen base, and its trainable tensors under our names."""
         rank, s = base.ranks[k], float(base.scales[k])

@@ -184,5 +184,5 @@ def picture(turn: Turn, private: list[Output], seen: list[Tensor]) -> None:
         found = guessed(features)
         turn.columns[f"guessed_{branch}"] = found
         turn.scores |= {} if found.isnan().any() else {f"client guessed from {branch} features": float(found.mean())}
-        turn.pictures[f"{branch}/points"] = principal_plane(features[:, :POINTS])
+        turn.pictures[f"{branch}/points"] = principal_plane(features[:, :POINTS]).float()
     turn.pictures["points/labels"] = torch.stack([labels[index[: min(n, POINTS)]] for index in seen])

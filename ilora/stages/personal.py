@@ -13,7 +13,7 @@ from torch import Tensor
 from ilora.local_work import LocalWork, Train, Trained
 from ilora.stacked import Parameters
 from ilora.stages.sharing import Shared, slot_norms, top
-from ilora.training import joined
+from ilora.training import picked, together
 from ilora.turn import Setting, Turn, slots_of
 
 BETAS = {"m": 0.9, "v": 0.999}  # of torch's AdamW
@@ -126,7 +126,7 @@ class SplitMoments:
         if both:
             mine = {name: mask[both] for name, mask in personal.items()}
             parts.append(self.in_halves([turn.ids[k] for k in both], work[both], mine, train))
-        return put_together(parts, [*one, *both])
+        return picked(together(parts), [[*one, *both].index(k) for k in range(len(keeps))])
 
     def in_halves(self, ids: list[int], work: LocalWork, personal: Parameters, train: Train) -> Trained:
         """First the personal part, on kept moments, then the shared one, on none."""
@@ -173,12 +173,3 @@ def fresh(work: LocalWork) -> LocalWork:
     """The work from moments of zero, which are asked back at the end."""
     zeros = {name: torch.zeros_like(tensor) for name, tensor in work.start.items()}
     return replace(work, second_moments=zeros) if work.optimizer == "adamw" else work
-
-
-def put_together(parts: list[Trained], order: list[int]) -> Trained:
-    """What several groups of clients trained as one; `order`: whose places theirs are, group after group."""
-    back = torch.tensor(order).argsort()
-    stacks = ("parameters", "gradients", "first_moments", "second_moments")
-    joint = {name: {n: t[back] for n, t in joined([getattr(part, name) for part in parts]).items()} for name in stacks}
-    losses, norms = (torch.cat([getattr(part, name) for part in parts])[back] for name in ("losses", "gradient_norms"))
-    return Trained(losses=losses, gradient_norms=norms, **joint)
