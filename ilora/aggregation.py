@@ -32,10 +32,6 @@ class Upload:
     offset: Stack | None = None  # the products that were cut out of the clients' bases
     server_offset: Factors | None = None  # the same at rank R
 
-    def scales(self) -> Tensor:
-        """(C,) s_k."""
-        return self.sent.A.new_tensor([self.scaling(rank) for rank in self.sent.ranks])
-
     def sent_slots(self) -> tuple[Tensor, Tensor]:
         """(C, R) ones where a slot of A, and of B, was sent."""
         mask = self.sent.mask

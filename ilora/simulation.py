@@ -94,9 +94,7 @@ class Simulation:
             shapes={name: (layer.weight.shape[0], layer.weight.shape[1]) for name, layer in self.layers.items()},
             local_steps=max(map(self._steps_of, range(len(self.ranks)))),
             batch_size=experiment.batch_size,
-            lr=experiment.lr,
             device=self.device,
-            optimizer=experiment.optimizer,
             classes=len(task.card.classes),
             weight_norms={name: float(torch.linalg.matrix_norm(layer.weight)) for name, layer in self.layers.items()},
         )

@@ -40,9 +40,7 @@ class Setting:
     shapes: Mapping[str, tuple[int, int]]  # layer -> (d_out, d_in)
     local_steps: int  # of each client in a round; where these differ, the most
     batch_size: int
-    lr: float
     device: str
-    optimizer: str = "adamw"
     weight_norms: Mapping[str, float] = field(default_factory=dict)  # layer -> ||theta_0||_F
     classes: int = 0
 

@@ -17,8 +17,6 @@ from ilora.records import Round
 from ilora.simulation import Simulation
 from ilora.tensorfiles import FORMAT as TENSORS
 
-LAYERS_WITH_FACTORS = 3  # the first, one in the middle, the last
-
 
 def shrunk(round: Round) -> bytes:
     """The arrays of a round as a safetensors file."""

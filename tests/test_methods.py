@@ -12,7 +12,7 @@ from ilora.scaling import Scaling
 from ilora.turn import Setting
 from tests.toy import draw_clients
 
-SETTING = Setting(0, (2, 4), (10, 20), Scaling(1.0), {"query": (8, 8)}, 1, 4, 0.01, "cpu")
+SETTING = Setting(0, (2, 4), (10, 20), Scaling(1.0), {"query": (8, 8)}, 1, 4, "cpu")
 
 
 @pytest.mark.parametrize("key", METHODS)

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,3 @@ def text_of(tokenizer: Any, data: Data, index: int) -> str:
         else:
             parts[-1].append(token)
     return " | ".join(tokenizer.decode(part).strip() for part in parts if part)
-
-
-def reader(tokenizer: Any) -> partial[str]:
-    """`text_of` for a task's own tokenizer: (data, index) -> text."""
-    return partial(text_of, tokenizer)

@@ -77,7 +77,7 @@ def turn_of(ids: list[int], gradient: dict[str, torch.Tensor]) -> Any:
 
 
 def made(clients: int, scale: str = "scaffold") -> ControlVariates:
-    return ControlVariates(Setting(0, (4,) * clients, (10,) * clients, Scaling(1.0), {}, 1, 4, 0.01, "cpu"), scale)
+    return ControlVariates(Setting(0, (4,) * clients, (10,) * clients, Scaling(1.0), {}, 1, 4, "cpu"), scale)
 
 
 def test_five_rounds_with_partial_participation_and_mixed_ranks_follow_the_reference():
