@@ -412,6 +412,16 @@ def test_the_servers_weighting_can_be_switched_off():
         np.testing.assert_allclose(record.clients["weight"], record.clients["samples"] / 240, rtol=1e-6)
 
 
+def test_the_servers_weights_are_the_formula_even_where_its_powers_overflow():
+    options = {"warmup": 0, "gentleness": 0.01}  # with 20 clients the largest power is far beyond float32
+    (record,) = simulate(toy_experiment(method="flood", options=options, ranks=[2] * 20, rounds=1))
+    c, n = record.clients["confidence"].astype(float), record.clients["samples"]
+    power = (c - c.mean()) / (c.std() * 0.01)
+    assert power.max() > np.log(np.finfo(np.float32).max)
+    p = n * np.exp(power - power.max())
+    np.testing.assert_allclose(record.clients["weight"], p / p.sum(), atol=1e-3)
+
+
 def test_every_sample_meets_its_own_weight():
     simulation = Simulation(toy_experiment(method="flood", options={"warmup": 0}, ranks=[2, 4, 3, 2], participation=0.5))
     turn = simulation.open_turn(1)

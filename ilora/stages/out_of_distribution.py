@@ -70,5 +70,5 @@ def confidence(turn: Turn, detector: str = "energy", warmup: int = 3, gentleness
         return samples(turn)
     c = torch.stack([-strangeness(logits, detector).mean() for logits in turn.local_logits])
     turn.columns["confidence"] = c
-    p = turn.counts * ((c - c.mean()) / (c.std(unbiased=False).clamp_min(1e-6) * gentleness)).exp()
-    return p / p.sum()
+    z = (c - c.mean()) / c.std(unbiased=False).clamp_min(1e-6)
+    return (turn.counts.log() + z / gentleness).softmax(0)  # in logarithms, where no power overflows
