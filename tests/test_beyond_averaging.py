@@ -241,6 +241,12 @@ def test_mean_features_travel_and_are_counted():
     assert first.forwards == 3 * 60 * 5 * 2 + 240
 
 
+def test_without_a_local_step_dfl_sends_no_features_and_draws_no_branches():
+    for record in simulate(toy_experiment(**(MIXED | DFL | {"local_steps": 0, "rounds": 2}))):
+        assert record.aggregation_error == 0
+        assert not any(name.startswith(("shared/", "private/", "points/")) for name in record.pictures)
+
+
 def test_borrowed_styles_are_the_plain_loop():
     simulation = Simulation(toy_experiment(**(MIXED | DFL)))
     simulation.next_round()

@@ -174,11 +174,17 @@ def borrowed(step: Step) -> Tensor:
 
 
 def picture(turn: Turn, private: list[Output], seen: list[Tensor]) -> None:
-    """How often a linear probe names the client from z_g of the received global model, and from z_p; and where both lie."""
+    """How often a linear probe names the client from z_g of the received global model, and from z_p; and where both lie.
+
+    Nothing where a client has seen no samples.
+    """
+    n = min(map(len, seen))
+    if n == 0:
+        return
     before, base = turn.before
     everyone = {name: own.expand(len(seen), *own.shape[1:]) for name, own in before.items()}
     common = turn.engine.own_outputs(everyone, base[[0] * len(seen)], seen)
-    labels, n = turn.engine.data.labels, min(map(len, seen))
+    labels = turn.engine.data.labels
     for branch, outputs in (("shared", common), ("private", private)):
         features = torch.stack([own.features[:n] for own in outputs])  # (C, n, d)
         found = guessed(features)
