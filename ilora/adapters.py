@@ -77,6 +77,10 @@ class Stack:
         kept = slot_mask(ranks, self.A.shape[1]).to(self.A)
         return Stack(self.A * kept[:, :, None], self.B * kept[:, None, :], tuple(ranks))
 
+    def padded(self, rank: int) -> "Stack":
+        """The same clients with empty slots behind, up to `rank`."""
+        return Stack.of([self[k] for k in range(len(self))], rank)
+
     def concatenate(self, weights: Tensor) -> Factors:
         """The weighted sum of all products as one pair of factors: A_c = [p_k A_k], B_c = [B_k], over the slots that exist."""
         owned = self.mask.bool().flatten()

@@ -90,7 +90,7 @@ def pivoted_qr(X: Factors, rank: int) -> Factors:
 def _pivots(core: Tensor) -> Tensor:
     from scipy.linalg import qr as scipy_qr
 
-    return torch.from_numpy(scipy_qr(core.double().cpu().numpy(), mode="r", pivoting=True)[1]).long().to(core.device)
+    return torch.from_numpy(scipy_qr(core.detach().double().cpu().numpy(), mode="r", pivoting=True)[1]).long().to(core.device)
 
 
 def svd(X: Factors, rank: int = 0) -> tuple[Tensor, Tensor, Tensor]:

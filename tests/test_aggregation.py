@@ -97,6 +97,82 @@ def test_nothing_lost_of_nothing_is_no_error():
     assert relative(1.0, 4.0) == 0.25
 
 
+def nested(common: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Clients of ranks 1, 3 and 5 that hold the first slots of one A, or of one B."""
+    clients = draw_clients([1, 3, 5], 8, 6)
+    A, B = clients[2]
+    return [(A[:r], own[1]) if common == "A" else (own[0], B[:, :r]) for r, own in zip([1, 3, 5], clients, strict=True)]
+
+
+@pytest.mark.parametrize("rank", [5, 6])
+@pytest.mark.parametrize(
+    ("method", "common"),
+    [("ffa-lora", "A"), ("aflora", "A"), ("rolora", "A"), ("rolora", "B"), ("lora-a2", "A"), ("lora-a2", "B")],
+)
+def test_a_factor_that_a_method_leaves_alone_is_not_diluted_by_clients_that_hold_less_of_it(method, common, rank):
+    clients = nested(common)
+    got = ilora.aggregate(method, clients, [0.2, 0.3, 0.5], rank=rank)
+    want = sum(p * dense(pair) for p, pair in zip([0.2, 0.3, 0.5], clients, strict=True))
+    np.testing.assert_allclose(got.update().numpy(), want, atol=1e-12)
+    assert ilora.aggregate("fedit", clients, [0.2, 0.3, 0.5]).error > 0.01  # which sends and pads both
+
+
+def test_a_full_rank_server_that_held_nothing_holds_all_that_was_learned():
+    clients = draw_clients([1, 2, 3], 8, 6)
+    got = ilora.aggregate("fedhl", clients, [0.2, 0.3, 0.5])
+    assert got.error < 1e-12
+    U, S, Vh = np.linalg.svd(got.update().numpy())
+    np.testing.assert_allclose(dense(got.factors(2)), (U[:, :2] * S[:2]) @ Vh[:2], atol=1e-12)
+
+
+@pytest.mark.parametrize("offsets", [None, draw_clients([2, 3], 8, 6, seed=1)], ids=["whole", "over offsets"])
+@pytest.mark.parametrize("method", [key for key, method in ilora.METHODS.items() if not method.personalised])
+def test_a_larger_server_rank_is_empty_slots_more_for_every_method(method, offsets):
+    got, small = (ilora.aggregate(method, GOOD, [0.5, 0.5], rank=rank, offsets=offsets) for rank in (6, 3))
+    assert got.error <= small.error + 1e-9 or small.carrier == ""
+    if not got.merge:
+        assert (got.factors(6).A.shape, got.factors(6).B.shape) == ((6, 6), (8, 6))
+    if small.carrier == "":
+        torch.testing.assert_close(got.update(), small.update())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64])
+@pytest.mark.parametrize("method", ["ilora", "fedit", "flexlora", "lora-fair", "raflora", "florist"])
+def test_factors_that_cannot_be_factorised_in_their_precision_are_summed_in_float32(method, dtype):
+    clients = [((4 * A).to(dtype), (4 * B).to(dtype)) for A, B in GOOD]
+    got = ilora.aggregate(method, clients, [0.25, 0.75])
+    exact = ilora.aggregate(method, [(A.float(), B.float()) for A, B in clients], [0.25, 0.75])
+    assert got.update().dtype == torch.float32
+    torch.testing.assert_close(got.update(), exact.update())
+
+
+def test_a_single_double_among_the_factors_makes_it_all_double():
+    mixed = [(GOOD[0][0].float(), GOOD[0][1]), (GOOD[1][0].float(), GOOD[1][1].float())]
+    assert ilora.aggregate("ilora", mixed, [0.5, 0.5]).update().dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    "options", [{"aggregate": "concat-pivoted-qr"}, {"aggregate": "corrected-mean", "form": "iterative"}], ids=str
+)
+def test_parameters_straight_from_training_are_taken_with_and_without_gradients(options):
+    parameters = [(A.clone().requires_grad_(), B.clone().requires_grad_()) for A, B in GOOD]
+    want = ilora.aggregate("fedit", GOOD, [0.5, 0.5], **options).update()
+    torch.testing.assert_close(ilora.aggregate("fedit", parameters, [0.5, 0.5], **options).update().detach(), want)
+    with torch.no_grad():
+        torch.testing.assert_close(ilora.aggregate("fedit", parameters, [0.5, 0.5], **options).update(), want)
+
+
+def test_the_iterative_correction_of_nothing_is_nothing():
+    zero = [(torch.ones(2, 6), torch.zeros(8, 2))] * 2
+    assert not ilora.aggregate("lora-fair", zero, [0.5, 0.5], form="iterative").update().any()
+
+
+@pytest.mark.parametrize("rank", [-1, 0, 4])
+def test_no_client_has_a_rank_that_the_server_lacks(rank):
+    with pytest.raises(ValueError, match=rf"^rank is {rank}; allowed is a whole number from 1 to 3, the server's\.$"):
+        ilora.aggregate("ilora", GOOD, [0.5, 0.5]).factors(rank)
+
+
 A, B = GOOD[0]
 WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "no clients": ("factors", {"factors": []}),
@@ -108,6 +184,9 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "a number": ("factors", {"factors": [(A[0, 0], B[0, 0])] * 2}),
     "NaN in a factor": ("factors", {"factors": [GOOD[0], (GOOD[1][0] * float("nan"), GOOD[1][1])]}),
     "infinity in a factor": ("factors", {"factors": [GOOD[0], (GOOD[1][0] * float("inf"), GOOD[1][1])]}),
+    "A without B": ("factors", {"factors": [(A,), (A,)]}),
+    "arrays": ("factors", {"factors": [(A.numpy(), B.numpy())] * 2}),
+    "complex numbers": ("factors", {"factors": [(A + 0j, B + 0j)] * 2}),
     "one weight too few": ("weights", {"weights": [1.0]}),
     "weights that sum to 2": ("weights", {"weights": [1.0, 1.0]}),
     "a negative weight": ("weights", {"weights": [1.5, -0.5]}),

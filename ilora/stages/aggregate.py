@@ -89,14 +89,18 @@ def corrected_mean(upload: Upload, form: str = "closed", penalty: float = 0.01) 
     if form == "closed":
         gram = A @ A.T + penalty * torch.eye(len(A)).to(A)
         return factor_bank(upload, Factors(A, B + torch.linalg.solve(gram, A @ gap.A.T @ gap.B.T).T))
-    dB, exact = torch.zeros_like(B, requires_grad=True), products.add(gap, Factors(A, B))
-    length = products.inner(exact, exact).sqrt()
+    dB, exact = torch.zeros_like(B), products.add(gap, Factors(A, B))
     for _ in range(200):
-        refined = Factors(A, B + dB)
-        cosine = products.inner(exact, refined) / (length * products.inner(refined, refined).sqrt()).clamp_min(1e-12)
-        (slope,) = torch.autograd.grad(1 - cosine + penalty * dB.square().sum(), dB)
-        dB = (dB - 0.1 * slope).detach().requires_grad_()
-    return factor_bank(upload, Factors(A, B + dB.detach()))
+        dB = dB - 0.1 * (2 * penalty * dB - cosine_slope(exact, Factors(A, B + dB)))
+    return factor_bank(upload, Factors(A, B + dB))
+
+
+def cosine_slope(X: Factors, Y: Factors) -> Tensor:
+    """The gradient of cos(X, Y) with respect to Y's B; zero where one of the two is zero and has no direction."""
+    length, size = products.inner(X, X).sqrt(), products.inner(Y, Y).sqrt()
+    if not length * size > 0:
+        return torch.zeros_like(Y.B)
+    return X.B @ (X.A @ Y.A.T) / (length * size) - products.inner(X, Y) / (length * size**3) * Y.B @ (Y.A @ Y.A.T)
 
 
 # --- exact sums, factorised anew ---------------------------------------------------------------------------------------
