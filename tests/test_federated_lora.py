@@ -260,6 +260,12 @@ def test_rotation_keeps_every_clients_product_and_brings_rotated_twins_together(
     assert errors[2] < 1e-6 < errors[1] < 0.6 * errors[0]
 
 
+@pytest.mark.parametrize("soft", [0.5, 1.0])
+def test_a_rotation_mirrors_nothing_even_where_a_mirror_would_fit_better(soft):
+    mirror = torch.diag(torch.tensor([3.0, 2.0, -1.0]).double())
+    torch.testing.assert_close(rotation(mirror, soft), torch.eye(3).double())
+
+
 @pytest.mark.parametrize("soft", [0.0, 0.3, 0.7, 1.0])
 def test_a_rotation_is_orthogonal_and_no_turn_at_all_where_soft_is_0(soft):
     R = rotation(torch.randn(5, 5, generator=torch.Generator().manual_seed(2)).double(), soft)

@@ -142,7 +142,10 @@ METHODS: dict[str, Method] = {
         formula=r"\Delta W=\sum_h\sum_{k\in C_h}\tfrac{n_k}{N_h}B_k^{(h)}A_k^{(h)}=U\Sigma V^\top",
         provenance="secondary",
         note="Corrects for coverage on purpose, so its error against the ideal update is not zero.",
-        choices=("a band that nobody in the round owns stays as the server has it",),
+        choices=(
+            "a band that nobody in the round owns stays as the server has it",
+            "B = U S, A = V^T as in FlexLoRA; the source puts the root of S on each",
+        ),
         cost="r_k (d_in + d_out) floats up and down",
         aggregate="rank-partitions",
     ),

@@ -40,8 +40,6 @@ def rotate(turn: Turn, soft: float = 0.5) -> Parameters:
 def rotation(M: Tensor, soft: float) -> Tensor:
     """The rotation R = U V^T of M = U S V^T (r, r), without reflection, `soft` of the way from the identity to it."""
     U, _, Vh = torch.linalg.svd(M)
-    if soft >= 1:
-        return U @ Vh
     if torch.det(U @ Vh) < 0:
         U = torch.cat([U[:, :-1], -U[:, -1:]], 1)
     U, _, Vh = torch.linalg.svd((1 - soft) * torch.eye(len(M)).to(M) + soft * U @ Vh)
