@@ -54,14 +54,15 @@ def cosines(stack: Stack) -> Tensor:
 def drift(updates: Stack | Sequence[tuple[Tensor, Tensor]], weights: Tensor) -> tuple[float, Tensor]:
     """D = sum_k p_k ||D_k - D||^2 / ||D||^2 with D = sum_k p_k D_k, and ||D_k - D|| / ||D|| for each client (K,).
 
-    updates: a stack of products, or pairs (A_k, B_k).
+    updates: a stack of products, or pairs (A_k, B_k). NaN where they cancel: a mean of rounding errors has no length to go by.
     """
     stack = updates if isinstance(updates, Stack) else Stack.of(updates)
+    lengths = norms(stack)
     mean = products.compact(stack.concatenate(weights))
     square = products.norm(mean) ** 2
     with_mean = ((stack.B.transpose(1, 2) @ mean.B) * (stack.A @ mean.A.T)).sum((1, 2))
-    distance = (norms(stack).square() - 2 * with_mean + square).clamp_min(0)
-    if square == 0:
+    distance = (lengths.square() - 2 * with_mean + square).clamp_min(0)
+    if square <= (10 * torch.finfo(lengths.dtype).eps * float(lengths.max())) ** 2:
         return float("nan"), torch.full_like(distance, float("nan"))
     return float((weights.to(distance) * distance).sum() / square), (distance / square).sqrt()
 

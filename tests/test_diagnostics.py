@@ -53,6 +53,15 @@ def test_drift_is_D_of_methods_3c(setting):
     np.testing.assert_allclose(each.numpy(), distances, rtol=1e-6)
 
 
+def test_movements_that_cancel_up_to_rounding_have_no_drift():
+    generator = torch.Generator().manual_seed(0)
+    A, B = torch.randn(3, 40, generator=generator), torch.randn(30, 3, generator=generator)
+    thirds = [(A, B), (A, B), (A, -2 * B)]
+    D, each = diagnostics.drift(thirds, torch.full((3,), 1 / 3))
+    assert np.isnan(D)
+    assert each.isnan().all()
+
+
 def test_equal_movements_do_not_drift_and_opposite_ones_have_cosine_minus_1():
     ((A, B),) = draw_clients([3], D_OUT, D_IN)
     D, each = diagnostics.drift(Stack.of([(A, B), (A, B)]), torch.tensor([0.5, 0.5]))
