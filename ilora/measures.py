@@ -67,7 +67,9 @@ MEASURES: dict[str, Measure] = {
     "alignment": Measure("Subspace alignment", "How much the clients' updates share their directions: 1 all of them, 0 none."),
     "drift": Measure("Client drift", "How far the clients' movements lie from their mean, relative to the mean's own length."),
     "cosine": Measure("Cosine between clients", "1: all move the same way. 0: at right angles. -1: against each other."),
-    "effective_rank": Measure("Effective rank", "How many directions the server's update really uses.", digits=1),
+    "effective_rank": Measure(
+        "Effective rank per layer", "How many directions the server's update really uses, on average over the layers.", digits=1
+    ),
     "energy_share": Measure("Energy share", "Share of the server's update that the smallest rank can hold.", "%", 100, 0),
     "megabytes_up": Measure("Sent up", "Everything that the clients have sent to the server so far.", "MB", 1, 2, "lower"),
     "kiloforwards": Measure(

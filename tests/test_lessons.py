@@ -67,6 +67,12 @@ def test_a_quantity_can_be_of_an_early_round_and_a_ratio():
     )
 
 
+def test_two_measures_held_against_each_other_are_both_named():
+    runs = {"a": history(0.2, 0.5).assign(train_loss=0.96, loss=1.18)}
+    check = Check.parse({"of": "a.train_loss", "minus": "a.loss", **BANDS})
+    assert check.sentence(runs, {"a": "first"}) == "Training loss in these runs: 0.96 (first) against test loss 1.18 (first)."
+
+
 def test_a_run_without_rounds_gives_no_answer():
     check = Check.parse({"of": "a.accuracy", **BANDS})
     assert check.answer({"a": pd.DataFrame(columns=make_history(1).columns)}) == ""

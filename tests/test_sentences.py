@@ -76,6 +76,12 @@ def test_a_step_of_the_servers_own_is_not_called_averaging():
     assert text.endswith("After the server's own step, “Adam”, its update is off by 83 % in all.")
 
 
+def test_an_average_over_layers_is_not_named_like_one_layers_number():
+    history = make_history(2)
+    assert "effective rank per layer" in sentences.over_rounds("effective_rank", history)
+    assert "of block 1 query uses" in sentences.spectrum(make_round(2), LAYER)
+
+
 def test_the_length_of_the_servers_own_step_is_named():
     history = make_history(2).assign(step_error=0.4)
     assert "step, “Adam”, as long as 40 % of the ideal update, its" in sentences.error_split(history, step="Adam")

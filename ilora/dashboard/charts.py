@@ -121,7 +121,7 @@ CHARTS: dict[str, Chart] = {
         ("ilora.diagnostics:effective_rank", "ilora.diagnostics:energy_share"),
     ),
     "effective-rank": Chart(
-        "Effective rank over the rounds",
+        "Effective rank per layer over the rounds",
         lambda view: figures.over_rounds(view.traces, "effective_rank", view.at, rounds=view.run.rounds),
         lambda view: sentences.over_rounds("effective_rank", view.history, view.at),
         "How many directions the server's update uses, mean over the layers. A fall towards the smallest rank is rank collapse.",

@@ -79,7 +79,10 @@ class Check:
 
     def sentence(self, histories: Histories, labels: Mapping[str, str]) -> str:
         """What the runs show, in numbers."""
-        parts = [part.text(histories, labels) for part in (self.of, self.minus or self.over) if part]
+        parts = [self.of.text(histories, labels)]
+        if other := self.minus or self.over:
+            named = "" if other.measure == self.of.measure else f"{MEASURES[other.measure].name} "
+            parts.append(named + other.text(histories, labels))
         ratio = f", {self.value(histories):.3g} times as much" if self.over and not self.minus else ""
         return f"{MEASURES[self.of.measure].title} in these runs: {' against '.join(parts)}{ratio}."
 
