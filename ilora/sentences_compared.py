@@ -32,9 +32,14 @@ def compare(measure: str, histories: dict[str, pd.DataFrame]) -> str:
     label = {"higher": "best", "lower": "lowest"}.get(words.better, "highest")
     other = "highest" if label == "lowest" else "lowest"
     return (
-        f"After round {common}, {words.name} is {label} with {first}, {words.show(values[first])},"
-        f" and {other} with {last}, {words.show(values[last])}."
+        f"After round {common}, {words.name} is {label} {_with(first)}, {words.show(values[first])},"
+        f" and {other} {_with(last)}, {words.show(values[last])}."
     )
+
+
+def _with(name: str) -> str:
+    """With a run of that name, whose name may begin with "with" itself."""
+    return name if name.startswith("with ") else f"with {name}"
 
 
 def over_seeds(seeds: Sequence[int], sentence: str) -> str:

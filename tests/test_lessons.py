@@ -67,6 +67,12 @@ def test_a_quantity_can_be_of_an_early_round_and_a_ratio():
     )
 
 
+def test_nothing_is_not_given_as_a_ratio():
+    runs = {"a": history(0.2, 0.5), "b": history(0.4, 1e-7)}
+    check = Check.parse({"of": "b.accuracy", "over": "a.accuracy", **BANDS})
+    assert "times as much" not in check.sentence(runs, {"a": "first", "b": "second"})
+
+
 def test_two_measures_held_against_each_other_are_both_named():
     runs = {"a": history(0.2, 0.5).assign(train_loss=0.96, loss=1.18)}
     check = Check.parse({"of": "a.train_loss", "minus": "a.loss", **BANDS})

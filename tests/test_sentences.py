@@ -76,10 +76,17 @@ def test_a_step_of_the_servers_own_is_not_called_averaging():
     assert text.endswith("After the server's own step, “Adam”, its update is off by 83 % in all.")
 
 
+def test_a_run_whose_name_begins_with_with_is_not_said_with_twice():
+    runs = {"with control variates": make_history(2).assign(drift=1.0), "own gradient": make_history(2)}
+    text = sentences_compared.compare("drift", runs)
+    assert "with with" not in text
+    assert "highest with control variates" in text
+
+
 def test_an_average_over_layers_is_not_named_like_one_layers_number():
     history = make_history(2)
     assert "effective rank per layer" in sentences.over_rounds("effective_rank", history)
-    assert "of block 1 query uses" in sentences.spectrum(make_round(2), LAYER)
+    assert "of block 1 value uses" in sentences.spectrum(make_round(2), LAYER)
 
 
 def test_the_length_of_the_servers_own_step_is_named():

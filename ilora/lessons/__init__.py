@@ -22,6 +22,9 @@ FOLDER = Path(__file__).parent
 Histories = Mapping[str, "pd.DataFrame"]  # arm -> metrics, one row per round, as Store.history gives them
 
 
+SMALLEST = 0.001  # a ratio below it is a ratio of nothing
+
+
 @dataclass(frozen=True)
 class Quantity:
     """A measure of one arm, after its last round or after a given one; written "arm.measure" or "arm.measure@round"."""
@@ -83,7 +86,8 @@ class Check:
         if other := self.minus or self.over:
             named = "" if other.measure == self.of.measure else f"{MEASURES[other.measure].name} "
             parts.append(named + other.text(histories, labels))
-        ratio = f", {self.value(histories):.3g} times as much" if self.over and not self.minus else ""
+        times = self.value(histories)
+        ratio = f", {times:.3g} times as much" if self.over and not self.minus and times >= SMALLEST else ""
         return f"{MEASURES[self.of.measure].title} in these runs: {' against '.join(parts)}{ratio}."
 
 
