@@ -115,10 +115,11 @@ def truncated_svd(upload: Upload, deltas: bool = True, split: str = "B") -> Aggr
 
 
 def svd_bank(upload: Upload, update: Factors, split: str = "B", deltas: bool = True) -> Aggregate:
-    """The update as a bank of singular directions, the strongest first."""
+    """The update as a bank of singular directions, the strongest first; S stands on A, on B, or its root on "both"."""
     U, S, V = products.svd(update, upload.rank)
-    bank = Factors(V.T, U * S) if split == "B" else Factors(S[:, None] * V.T, U)
-    return factorised(upload, bank, split, deltas)
+    one, root = torch.ones_like(S), S.sqrt()
+    on_A, on_B = {"A": (S, one), "B": (one, S), "both": (root, root)}[split]
+    return factorised(upload, Factors(on_A[:, None] * V.T, U * on_B), "A" if split == "A" else "B", deltas)
 
 
 def concatenated_qr(upload: Upload, deltas: bool = True) -> Aggregate:
@@ -132,9 +133,9 @@ def concatenated_pivoted_qr(upload: Upload, deltas: bool = True) -> Aggregate:
 
 
 def rank_partitions(upload: Upload) -> Aggregate:
-    """dW = sum_h dW_h, dW_h the mean over the clients that own partition h; then SVD (raFLoRA, arXiv:2602.13486, eq. 8).
+    """dW = sum_h dW_h = U S V^T, dW_h the mean over the clients that own partition h (raFLoRA, arXiv:2602.13486, eq. 8).
 
-    Partitions lie between the distinct ranks of all clients. One that nobody in the round owns stays the server's (ours).
+    B = U sqrt(S) / s, A = sqrt(S) V^T. Partitions lie between the distinct ranks of all clients. One that nobody in the round owns stays the server's (ours).
     """
     clients = learned_terms(upload.sent, upload.scaling, upload.offset)
     cut_out = None if upload.server_offset is None else Stack.of([upload.server_offset])
@@ -145,7 +146,7 @@ def rank_partitions(upload: Upload) -> Aggregate:
         terms, share = (clients, owns / owns.sum()) if owns.sum() > 0 else (server, owns.new_ones(1))
         parts += [band(term, low, high).concatenate(share) for term in terms]
         low = high
-    return svd_bank(upload, products.add(*parts))
+    return svd_bank(upload, products.add(*parts), "both")
 
 
 def band(stacked: Stack, low: int, high: int) -> Stack:
