@@ -135,7 +135,8 @@ def concatenated_pivoted_qr(upload: Upload, deltas: bool = True) -> Aggregate:
 def rank_partitions(upload: Upload) -> Aggregate:
     """dW = sum_h dW_h = U S V^T, dW_h the mean over the clients that own partition h (raFLoRA, arXiv:2602.13486, eq. 8).
 
-    B = U sqrt(S) / s, A = sqrt(S) V^T. Partitions lie between the distinct ranks of all clients. One that nobody in the round owns stays the server's (ours).
+    B = U sqrt(S) / s, A = sqrt(S) V^T. Partitions lie between the distinct ranks of all clients. One that nobody in the round
+    owns stays the server's (ours).
     """
     clients = learned_terms(upload.sent, upload.scaling, upload.offset)
     cut_out = None if upload.server_offset is None else Stack.of([upload.server_offset])
