@@ -249,6 +249,7 @@ INGREDIENTS: dict[str, dict[str, Ingredient]] = {
             "Each band of slots is averaged over the clients that have all of it; the sum is split by an SVD.",
             "ilora.stages.aggregate:rank_partitions",
             r"\Delta W=\sum_h\sum_{k\in C_h}\tfrac{n_k}{N_h}B_k^{(h)}A_k^{(h)}=U\Sigma V^\top",
+            {"split": Option("B", "where the singular values go: on B, or their root on both (raFLoRA's source)", ("B", "both"))},
             keeps_slots=False,
         ),
         "full-rank-deltas": Ingredient(

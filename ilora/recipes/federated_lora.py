@@ -139,13 +139,12 @@ METHODS: dict[str, Method] = {
         authors="Wu et al.",
         year=2026,
         idea="Average every band of slots over the clients that own it, so that high slots are not diluted and do not die.",
-        formula=r"\Delta W=\sum_h\sum_{k\in C_h}\tfrac{n_k}{N_h}B_k^{(h)}A_k^{(h)}=U\Sigma V^\top,\quad"
-        r" B=U\Sigma^{1/2},\;A=\Sigma^{1/2}V^\top",
+        formula=r"\Delta W=\sum_h\sum_{k\in C_h}\tfrac{n_k}{N_h}B_k^{(h)}A_k^{(h)}=U\Sigma V^\top",
         provenance="secondary",
         note="Corrects for coverage on purpose, so its error against the ideal update is not zero.",
         choices=(
             "a band that nobody in the round owns stays as the server has it",
-            "the scaling that the source leaves out is taken off B",
+            "B = U S, A = V^T as in FlexLoRA; the source puts the root of S on each, which is the option split=both",
         ),
         cost="r_k (d_in + d_out) floats up and down",
         aggregate="rank-partitions",

@@ -132,11 +132,11 @@ def concatenated_pivoted_qr(upload: Upload, deltas: bool = True) -> Aggregate:
     return factorised(upload, products.pivoted_qr(summed(upload, deltas), upload.rank), "A", deltas)
 
 
-def rank_partitions(upload: Upload) -> Aggregate:
+def rank_partitions(upload: Upload, split: str = "B") -> Aggregate:
     """dW = sum_h dW_h = U S V^T, dW_h the mean over the clients that own partition h (raFLoRA, arXiv:2602.13486, eq. 8).
 
-    B = U sqrt(S) / s, A = sqrt(S) V^T. Partitions lie between the distinct ranks of all clients. One that nobody in the round
-    owns stays the server's (ours).
+    Partitions lie between the distinct ranks of all clients. One that nobody in the round owns stays the server's (ours).
+    split "B": B = U S / s, A = V^T (ours); "both": B = U sqrt(S) / s, A = sqrt(S) V^T, as in the source.
     """
     clients = learned_terms(upload.sent, upload.scaling, upload.offset)
     cut_out = None if upload.server_offset is None else Stack.of([upload.server_offset])
@@ -147,7 +147,7 @@ def rank_partitions(upload: Upload) -> Aggregate:
         terms, share = (clients, owns / owns.sum()) if owns.sum() > 0 else (server, owns.new_ones(1))
         parts += [band(term, low, high).concatenate(share) for term in terms]
         low = high
-    return svd_bank(upload, products.add(*parts), "both")
+    return svd_bank(upload, products.add(*parts), split)
 
 
 def band(stacked: Stack, low: int, high: int) -> Stack:
