@@ -1,6 +1,10 @@
 """Who would hold which training samples, and some of them to look at: plain numpy, at once, before any run."""
 
+import base64
+import io
+
 import numpy as np
+from PIL import Image
 
 from ilora.experiment import Experiment
 from ilora.partition import Dealt, deal
@@ -65,6 +69,13 @@ def sheet(pictures: Array, rows: int, columns: int) -> Array:
         whole[top : top + down - gap, left : left + across - gap, :3] = picture
         whole[top : top + down - gap, left : left + across - gap, 3] = 255
     return whole
+
+
+def address(pixels: Array) -> str:
+    """Pixels (h, w, 3 or 4) uint8 as a PNG in a data address: a file of its own may be gone before a slow browser asks for it."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def tested_text(e: Experiment, styles: tuple[str, ...], sample: int) -> tuple[str, ...]:

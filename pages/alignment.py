@@ -27,17 +27,18 @@ kind = st.segmented_control(
 rewarding.about(kind)
 runs = rewarding.newest(kind)
 busy = any(run.active for run in runs.values())
-st.button(
+started = st.button(
     f"Run all {len(rewarding.VARIANTS[kind])} variants",
     type="primary",
     icon=":material/play_arrow:",
     key=f"alignment.run.{kind}",
     shortcut="Shift+Enter",
     disabled=busy or experiment is None,
-    on_click=rewarding.start,
-    args=(rewarding.variants(experiment, kind) if experiment else {}, kind),
     help="One run for each, on the same seed, clients and batches, with the settings on the left.",
 )
+if started and experiment:
+    rewarding.start(rewarding.variants(experiment, kind), kind)
+    st.rerun()
 if refused := st.session_state.pop(rewarding.REFUSED, ""):
     st.error(refused, icon=":material/error:")
 link.publish(experiment)

@@ -42,17 +42,18 @@ if experiment:
 if problem:
     st.markdown(f":red[:material/error: {problem}]")
 busy = any(run.active for run in runs)
-st.button(
+started = st.button(
     "Run all",
     type="primary",
     icon=":material/play_arrow:",
     key="compare.run",
     shortcut="Shift+Enter",
     disabled=busy or not entrants,
-    on_click=comparing.start,
-    args=(entrants,),
     help="Start one run per method and seed.",
 )
+if started and entrants:
+    comparing.start(entrants)
+    st.rerun()
 if refused := st.session_state.pop(comparing.REFUSED, ""):
     st.error(refused, icon=":material/error:")
 link.publish(experiment, runs=",".join(run.id for run in runs))

@@ -1,9 +1,12 @@
 """What the app shows of the data is what a run would have."""
 
+import base64
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ilora import figures, samples, sentences_inside, tasks
 from ilora.experiment import Experiment
@@ -139,6 +142,13 @@ def test_a_sheet_has_room_for_all_pictures_and_is_clear_where_there_is_none(chan
         assert (part[..., 3] == 255).all()
     assert not whole[large : large + gap].any()
     assert not whole[second, second].any()
+
+
+def test_an_address_holds_the_pixels_themselves():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    kind, _, text = samples.address(pixels).partition(",")
+    assert kind == "data:image/png;base64"
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))), pixels)
 
 
 def test_sentences_say_whose_samples_are_shown():

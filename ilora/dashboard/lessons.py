@@ -110,9 +110,8 @@ def _arms(lesson: Lesson, seed: int) -> None:
 
 def _predict(lesson: Lesson, number: int, step: Step, room: Classroom, learner: str, code: str) -> None:
     """Ask before anything is shown."""
-    chosen = st.radio(
-        step.ask, list(step.choices), index=None, format_func=step.choices.__getitem__, key=f"answer.{lesson.id}.{number}"
-    )
+    key = f"answer.{lesson.id}.{number}"
+    chosen = st.radio(step.ask, list(step.choices), index=None, format_func=step.choices.__getitem__, key=key)
     first = number == 0
     st.button(
         "Answer and run" if first else "Answer and look",
@@ -121,13 +120,14 @@ def _predict(lesson: Lesson, number: int, step: Step, room: Classroom, learner: 
         key=f"lock.{number}",
         disabled=chosen is None,
         on_click=_lock,
-        args=(lesson, number, chosen, room, learner, code),
+        args=(lesson, number, key, room, learner, code),
         help="Your first answer counts. Then you see what really happens.",
     )
 
 
-def _lock(lesson: Lesson, number: int, chosen: str, room: Classroom, learner: str, code: str) -> None:
-    room.answer(learner, code, lesson.id, number, chosen)
+def _lock(lesson: Lesson, number: int, key: str, room: Classroom, learner: str, code: str) -> None:
+    """Keep the answer that stands there now: it may have changed since the button was drawn."""
+    room.answer(learner, code, lesson.id, number, st.session_state[key])
     start(lesson, int(st.session_state[SEED]))
 
 

@@ -60,9 +60,9 @@ def _run() -> Run | None:
 def _live(experiment: Experiment | None, run_id: str | None, alive: bool) -> None:
     trouble = jobs.tend(lab.store())
     run = _run()
+    _buttons(experiment, run)
     if leaving.changed() or (run.id if run else None, run is not None and run.active) != (run_id, alive):
         st.rerun()  # other settings, another run, or the timer has to start or to stop
-    _buttons(experiment, run)
     if experiment is None or link.problems():
         st.caption(":red[:material/error: Something in the settings is not right; it is marked there.]")
     with st.container():  # holds whatever comes and goes, so that the charts keep their place
@@ -78,51 +78,31 @@ def _live(experiment: Experiment | None, run_id: str | None, alive: bool) -> Non
 
 
 def _buttons(experiment: Experiment | None, run: Run | None) -> None:
-    """Run, Pause or Resume, Step, Stop: always in the same place, pale where they would do nothing."""
+    """Run, Pause or Resume, Step, Stop: always in the same place, pale where they would do nothing.
+
+    What Run and Step start is taken while the page is drawn, not bound to the button: a value that was typed and left by
+    pressing Run arrives together with the press.
+    """
     active = run is not None and run.active
     going = active and run is not None and run.status != "paused" and run.wanted == "run"
     unfinished = run is not None and run.done < run.rounds
     with st.container(horizontal=True, gap="small", key="transport"):
-        st.button(
+        started = st.button(
             "Run",
             type="primary",
             icon=":material/play_arrow:",
             key="run",
             shortcut="Shift+Enter",
             disabled=active or experiment is None,
-            on_click=_start,
-            args=(experiment, "run"),
             help="Start a new run with these settings.",
         )
-        if going or not (run and unfinished):
-            st.button(
-                "Pause",
-                icon=":material/pause:",
-                key="pause",
-                shortcut="Shift+Space",
-                disabled=not going,
-                on_click=_tell,
-                args=("pause", run),
-                help="Pause after the round in flight.",
-            )
-        else:
-            st.button(
-                "Resume",
-                icon=":material/resume:",
-                key="resume",
-                shortcut="Shift+Space",
-                on_click=_tell,
-                args=("resume", run),
-                help="Go on from the last finished round.",
-            )
-        st.button(
+        _pause_button(run, bool(going), unfinished)
+        stepped = st.button(
             "Step",
             icon=":material/skip_next:",
             key="step",
             shortcut="Shift+Right",
             disabled=bool(going) or (not unfinished and experiment is None),
-            on_click=_step,
-            args=(experiment, run if unfinished else None),
             help="One round, then pause.",
         )
         st.button(
@@ -136,6 +116,27 @@ def _buttons(experiment: Experiment | None, run: Run | None) -> None:
             help="End the run here. What is finished stays.",
         )
         _pin_button(run)
+    if stepped and run is not None and unfinished:
+        _tell("step", run)
+    elif (started or stepped) and experiment is not None:
+        _start(experiment, "run" if started else "step")
+    if started or stepped:
+        st.rerun()
+
+
+def _pause_button(run: Run | None, going: bool, unfinished: bool) -> None:
+    """Pause, or Resume where a run waits."""
+    waits = unfinished and not going
+    st.button(
+        "Resume" if waits else "Pause",
+        icon=":material/resume:" if waits else ":material/pause:",
+        key="resume" if waits else "pause",
+        shortcut="Shift+Space",
+        disabled=not (going or waits),
+        on_click=_tell,
+        args=("resume" if waits else "pause", run),
+        help="Go on from the last finished round." if waits else "Pause after the round in flight.",
+    )
 
 
 def _ghost(run: Run) -> Run | None:
@@ -182,13 +183,6 @@ def _start(experiment: Experiment, wanted: str) -> None:
         return
     st.session_state[RUN] = run_id
     link.note(run=run_id)
-
-
-def _step(experiment: Experiment, run: Run | None) -> None:
-    if run is None:
-        _start(experiment, "step")
-    else:
-        _tell("step", run)
 
 
 def _tell(what: str, run: Run) -> None:

@@ -11,7 +11,7 @@ from ilora.dashboard.blocks import explanation
 from ilora.dashboard.view import Reading
 from ilora.partition import Dealt
 from ilora.records import Array, RunFacts
-from ilora.samples import sheet, some_of
+from ilora.samples import address, sheet, some_of
 from ilora.sentences import client_name
 from ilora.sentences_inside import samples_shown
 from ilora.tasks.shown import Shown
@@ -60,7 +60,7 @@ def _show_pictures(name: str, held: Dealt, shown: Shown, samples: Array, style: 
     counted = Counter(held.classes[label] for label in held.labels[samples])
     said = ", ".join(label if count == 1 else f"{label} ({count})" for label, count in counted.items())
     st.image(
-        sheet(shown.seen(samples, style), ROWS, COLUMNS),
+        address(sheet(shown.seen(samples, style), ROWS, COLUMNS)),
         caption=said,
         alt=f"{len(samples)} training pictures of {name}: {said}",
         width="stretch",

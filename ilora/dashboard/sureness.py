@@ -11,7 +11,7 @@ from ilora.dashboard.fields import plain
 from ilora.dashboard.samples import show_text
 from ilora.dashboard.view import Reading, View
 from ilora.records import SCORE
-from ilora.samples import tested_text
+from ilora.samples import address, tested_text
 from ilora.sentences import client_name
 from ilora.tasks import TASKS
 
@@ -148,7 +148,7 @@ def show_image(view: View, sample: int) -> None:
     pixels = np.moveaxis(images[sample], 0, -1)
     pixels = np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels
     large = np.kron(pixels, np.ones((max(1, 160 // pixels.shape[0]),) * 2 + (1,), dtype=np.uint8))
-    st.image(large, caption=f"test sample {sample + 1}", alt=f"Test sample {sample + 1}", width=160)
+    st.image(address(large), caption=f"test sample {sample + 1}", alt=f"Test sample {sample + 1}", width=160)
 
 
 def branches(view: View) -> None:

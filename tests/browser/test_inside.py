@@ -47,10 +47,9 @@ def test_rounds_are_stepped_by_keyboard(page):
 
 def test_a_round_is_walked_and_merged_in_two_ways(page):
     tab = page("round?run=recorded&round=15")  # other tests leave runs of other methods in the lab
-    for _ in range(3):
+    for words in ("steps of", "sends its factors", "How shall it make one update of them?"):
         press(tab, "Next step")
-        tab.wait_for_timeout(500)
-    expect(tab.get_by_text("How shall it make one update of them?")).to_be_visible(timeout=SECONDS)
+        expect(tab.get_by_text(words).first).to_be_visible(timeout=SECONDS)
     tab.get_by_test_id("stMain").get_by_role("button", name=re.compile("^Merge")).last.click()
     expect(tab.get_by_text(re.compile("“Mean of padded factors” loses")).first).to_be_visible(timeout=SECONDS)
     press(tab, "Next step")

@@ -48,9 +48,11 @@ def store_variants(store, kind, done=2):
 def test_one_button_starts_every_variant_on_the_same_clients_and_seed(open_app, store, kind):
     app = open_app("alignment", seed="3")
     app.segmented_control(key="alignment.kind").set_value(kind).run()
+    app.number_input(key="setting.rounds").set_value(7)  # typed, and left by pressing the button
     app.button(key=f"alignment.run.{kind}").click().run()
     assert not app.exception
     runs = store.runs()
+    assert {run.experiment.rounds for run in runs} == {7}
     assert {run.name for run in runs} == set(VARIANTS[kind])
     assert len({run.group for run in runs}) == 1
     assert {run.experiment.seed for run in runs} == {3}

@@ -32,6 +32,13 @@ def test_all_methods_start_on_the_same_clients_and_seed(open_app, store):
     assert all(experiment == plain[0] for experiment in plain)
 
 
+def test_a_value_that_is_left_by_pressing_run_all_counts(open_app, store):
+    app = open_app("compare")
+    app.number_input(key="setting.rounds").set_value(3)
+    app.button(key="compare.run").click().run()
+    assert {run.experiment.rounds for run in store.runs()} == {3}
+
+
 def test_one_method_alone_cannot_be_compared(open_app):
     app = open_app("compare")
     app.multiselect(key="compare.methods").set_value(["ilora"]).run()

@@ -57,6 +57,7 @@ def test_every_client_shows_pictures_that_are_described_in_words(open_app):
     app.selectbox(key="data.skew").select("shards").run()
     shown = pictures(app)
     assert len(shown) == 8
+    assert all(image.url.startswith("data:image/png;base64,") for image in shown)
     facts = facts_of(Experiment(skew="shards"))
     for k, image in enumerate(shown):
         assert image.alt.startswith(f"10 training pictures of client {k + 1} (rank ")

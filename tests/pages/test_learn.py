@@ -106,6 +106,16 @@ def test_a_wrong_lesson_or_learner_in_the_address_does_no_harm(open_app):
     assert app.title[0].value == "How does it work?"
 
 
+def test_an_answer_that_is_changed_just_before_it_is_sent_counts_as_changed(open_app, store):
+    learner = new_learner()
+    app = open_app("learn", lesson=LESSON.id, learner=learner)
+    first, second, *_ = LESSON.steps[0].choices
+    app.radio(key=f"answer.{LESSON.id}.0").set_value(first).run()
+    app.radio(key=f"answer.{LESSON.id}.0").set_value(second)
+    app.button(key="lock.0").click().run()
+    assert Classroom(store).answers(learner)[LESSON.id, 0].choice == second
+
+
 def test_a_class_is_counted_in_its_room(open_app, store):
     app = open_app("learn", lesson=LESSON.id, room="abcde")
     answer(app, 0, "lower")

@@ -57,6 +57,15 @@ def test_run_submits_exactly_the_default_experiment(open_app, store):
     assert app.button(key="run").disabled
 
 
+@pytest.mark.parametrize("button", ["run", "step"])
+def test_a_value_that_is_left_by_pressing_run_counts(open_app, store, button):
+    """A browser sends both at once: the value because the field loses the focus, and the press."""
+    app = open_app()
+    setting(app, "number_input", "rounds").set_value(3)
+    app.button(key=button).click().run()
+    assert newest(store).experiment.rounds == 3
+
+
 def test_the_controls_make_the_experiment(open_app, store):
     app = open_app()
     setting(app, "selectbox", "method").select("fedit")
