@@ -18,7 +18,7 @@ from ilora.dashboard.charts import CHARTS, SECTIONS
 from ilora.dashboard.navigation import MENU
 from scripts.screenshots import CHART, FLAGS, IDLE, app
 
-VISITS, PRESSES = 3, 12
+VISITS, PRESSES = 3, 24
 PATIENCE = 60_000.0  # milliseconds
 BLOCKS = {section: CHARTS[SECTIONS[section][0]].title for section in ("Server", "Clients")}  # what each shows first
 

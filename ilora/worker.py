@@ -8,7 +8,9 @@ import platform
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import torch
@@ -28,6 +30,7 @@ PULSE_SECONDS = 0.2  # between two reports from inside a round
 BEAT_SECONDS = 5
 HOLD_SECONDS = 300  # a paused run stays in memory so long, unless another run waits
 IDLE_SECONDS = 900
+NICE, AUTOGROUP = 10, Path("/proc/self/autogroup")
 
 Keep = Callable[[float], bool]
 Watch = Callable[[str, float, Round | None], None]
@@ -142,8 +145,7 @@ class Training:
 
 def serve(store: Store, worker_id: str, launcher: int, idle_seconds: float = IDLE_SECONDS) -> None:
     """Claim and train runs until nothing has waited for `idle_seconds`, or nothing waits and the process `launcher` is gone."""
-    if hasattr(os, "nice"):
-        os.nice(5)  # the app answers first, training takes what is left
+    _let_the_app_answer_first()
     me = this_process(worker_id, "pool", "starting")
     claims.register(store, me)
     _warm_up()
@@ -167,6 +169,14 @@ def serve(store: Store, worker_id: str, launcher: int, idle_seconds: float = IDL
             beat = time.monotonic()
             claims.register(store, replace(me, state="idle", heartbeat=time.time()))
     claims.abandon(store, worker_id)
+
+
+def _let_the_app_answer_first() -> None:
+    """Training takes what the app and the browser leave."""
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    with suppress(OSError):  # Linux may weigh sessions first, and a worker is one of its own: nice alone says nothing then
+        AUTOGROUP.write_text(str(NICE))
 
 
 def this_process(worker_id: str, kind: str, state: str) -> Worker:

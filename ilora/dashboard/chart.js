@@ -50,11 +50,13 @@ function listen(box) {
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".ilora-chart");
   const first = !box.ilora;
+  const same = box.ilora?.figure === data.figure;  // a live page says every second what it shows
   box.ilora = { ...data, choose: (client) => setTriggerValue("client", client) };
   box.style.height = `${data.height}px`;
   box.dataset.name = data.name;
   box.setAttribute("role", "figure");
   box.setAttribute("aria-label", data.alt);
+  if (same) return;
   draw(box).then(() => first && data.clicks && listen(box)).catch(() => { box.textContent = data.alt; });
   if (!first) return;
   new ResizeObserver(() => window.Plotly && box.clientWidth && window.Plotly.Plots.resize(box)).observe(box);

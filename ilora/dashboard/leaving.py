@@ -1,16 +1,17 @@
 """Leaving a client out by a click on it in a chart: the same setting as the list in the form, which is the keyboard's way."""
 
+import plotly.graph_objects as go
 import streamlit as st
 
 from ilora import figures, sentences
 from ilora.dashboard.blocks import draw
 from ilora.dashboard.charts import reading
 from ilora.dashboard.form import CURRENT, LEFT_OUT
-from ilora.dashboard.view import View
+from ilora.dashboard.view import Chart, View
 from ilora.experiment import Experiment
 from ilora.records import main_score
 
-CHANGED = "leaving.changed"
+CHANGED, MADE = "leaving.changed", "leaving.made"
 HINT = (
     "Click a client in a chart to leave it out of the next run, or to take it back. Hollow: left out."
     " By keyboard: **Leave out** in the settings."
@@ -43,9 +44,19 @@ def toggle(client: int) -> None:
 def client_chart(name: str, view: View) -> None:
     """A chart of the catalogue; where it shows clients, a click on one leaves it out."""
     chart = reading(name, main_score(view.history.columns))
-    figure, sentence = chart.figure(view), chart.sentence(view)
-    if not figures.shows_clients(figure):
-        draw(f"chart.{name}", chart.title, figure, sentence, chart)
-        return
-    sentence += sentences.left_out(view.run.experiment.left_out, left_out())
-    draw(f"chart.{name}", chart.title, figures.hollow(figure, left_out()), sentence, chart, toggle)
+    figure, sentence = _made_once(name, view, chart)
+    draw(f"chart.{name}", chart.title, figure, sentence, chart, toggle if figures.shows_clients(figure) else None)
+
+
+def _made_once(name: str, view: View, chart: Chart) -> tuple[go.Figure, str]:
+    """A chart's figure and sentence, made anew only when another thing is looked at: a live page draws every second."""
+    run, ghost = view.run, view.ghost
+    shown = (run.id, run.name, run.done, view.at, view.layer, ghost and (ghost.id, ghost.name, ghost.done), left_out())
+    made = st.session_state.setdefault(MADE, {})
+    if name not in made or made[name][0] != shown:
+        figure, sentence = chart.figure(view), chart.sentence(view)
+        if figures.shows_clients(figure):
+            figure = figures.hollow(figure, left_out())
+            sentence += sentences.left_out(run.experiment.left_out, left_out())
+        made[name] = shown, figure, sentence
+    return made[name][1:]
