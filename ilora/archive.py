@@ -74,6 +74,8 @@ def import_run(store: Store, source: Archive) -> str:
                 shutil.rmtree(store.folder(run_id), ignore_errors=True)
                 raise
             return run_id
+    except FileNotFoundError:
+        raise StoreError(f"{_name(source)} does not exist; {NO_RUN}") from None
     except UNREADABLE as error:
         raise StoreError(f"{_name(source)} is truncated or not a zip file ({error}); {NO_RUN}") from None
     except StoreError:

@@ -34,7 +34,7 @@ class Scaling:
             alpha = float("nan")
         if not isfinite(alpha) or alpha <= 0:
             raise ValueError(
-                f"scaling is {shown(value)}; allowed are a positive number, 'alpha/r' or 'alpha/sqrt(r)', as in '16/r'."
+                f"scaling is {shown(value)}; allowed are a positive number, or one over the rank, as in '16/r' or '16/sqrt(r)'."
             )
         return cls(alpha, over)
 
