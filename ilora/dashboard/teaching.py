@@ -28,7 +28,7 @@ def room_view() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.session_state.setdefault("teach.code", code)
         typed = st.text_input("Room code", key="teach.code", max_chars=5, width=160, help="Five letters, to come back to a room.")
-        st.button("Enter", key="teach.enter", on_click=_enter, args=(typed,), disabled=not read_room(typed))
+        st.button("Enter", key="teach.enter", on_click=_enter, disabled=not read_room(typed))
         st.button("Open a new room", type="primary", key="teach.new", icon=":material/add:", on_click=_enter, args=(new_room(),))
     if not code:
         return
@@ -98,8 +98,9 @@ def _lesson(lesson: Lesson, counts: Mapping[int, Mapping[str, int]]) -> None:
             draw(f"tally.{lesson.id}.{number}", step.ask, tally(step, found), tally_sentence(step, found))
 
 
-def _enter(code: str) -> None:
-    if found := read_room(code):
+def _enter(code: str = "") -> None:
+    """Enter a room; without a code the one that stands in the field now."""
+    if found := read_room(code or st.session_state["teach.code"]):
         st.session_state[ROOM] = st.session_state["teach.code"] = found
         link.note(code=found)
 

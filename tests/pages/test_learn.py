@@ -125,6 +125,14 @@ def test_a_class_is_counted_in_its_room(open_app, store):
     assert "/learn?room=ABCDE" in " ".join(block.value for block in teacher.code)
 
 
+def test_the_room_that_is_entered_is_the_one_that_was_typed_last(open_app):
+    app = open_app("teach")
+    app.text_input(key="teach.code").set_value("ABCDE").run()
+    app.text_input(key="teach.code").set_value("FGHJK")
+    app.button(key="teach.enter").click().run()
+    assert "/learn?room=FGHJK" in " ".join(block.value for block in app.code)
+
+
 def test_a_teacher_opens_a_room_and_unticks_controls(open_app):
     app = open_app("teach")
     app.button(key="teach.new").click().run()
