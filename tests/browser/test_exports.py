@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from ilora.experiment import Experiment
 from ilora.store import Store
+from tests.conftest import IDLE
 from tests.factory import store_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -24,6 +25,7 @@ def stored(lab):
 
 
 def download(page, name):
+    page.wait_for_selector(IDLE)  # a page that is still being drawn has no file to hand out yet
     with page.expect_download() as download:
         page.get_by_role("button", name=name, exact=True).click()
     return Path(download.value.path()).read_bytes()

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ilora.dashboard.navigation import MENU
-from tests.conftest import ROOT, end_processes, free_port, wait_until_healthy
+from tests.conftest import IDLE, ROOT, end_processes, free_port, wait_until_healthy
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -86,6 +86,7 @@ def test_methods_are_compared_then_reopened_and_deleted(page):
     tab.get_by_text("All 4 runs are finished.").wait_for(timeout=SECONDS)
     expect(tab.locator(CHART)).to_have_count(8)
     expect(tab.get_by_text(re.compile("After round 2")).nth(2)).to_be_visible()
+    tab.wait_for_selector(IDLE)  # a page that is still being drawn has no file to hand out yet
     with tab.expect_download() as download:
         press(tab, "Download all rounds as CSV")
     text = Path(download.value.path()).read_text()

@@ -11,7 +11,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PROGRESS = "[data-testid=stProgress]"
 CHART = ".ilora-chart.js-plotly-plot"
-IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 SECONDS = 90_000  # ms: a cold worker on a busy machine
 
 
