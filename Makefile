@@ -30,7 +30,7 @@ test: setup ## check style and types, then run every test, in a browser too
 	@echo "== tests (pytest)"
 	@$(python) -m pytest -n $(WORKERS) --dist loadfile
 
-bench: setup ## measure the engines against each other, as in docs/benchmarks.md
+bench: setup ## measure the engines and the app, as in docs/benchmarks.md
 	@$(python) -m benchmarks.engine
 	@$(python) -m benchmarks.app
 

@@ -60,7 +60,7 @@ def visit(page: Page, link: Any, before: str) -> None:
 
 def question(page: Page) -> Any:
     """The question that a page answers."""
-    return page.get_by_test_id("stMain").get_by_role("heading", level=1).or_(page.get_by_role("heading", level=2)).first
+    return page.get_by_test_id("stMain").get_by_role("heading", level=1)
 
 
 def answers(page: Page) -> float:
