@@ -13,8 +13,7 @@ from ilora.plugins import load_plugins
 
 if TYPE_CHECKING:
     from ilora import diagnostics
-    from ilora.aggregation import aggregate
-    from ilora.running import Result, run, simulate
+    from ilora.running import Result, aggregate, run, simulate
 
 __version__ = "0.1.0"
 __all__ = ["METHODS", "Experiment", "Method", "Result", "aggregate", "diagnostics", "register_method", "run", "simulate"]
@@ -23,7 +22,7 @@ _NEEDS_TORCH = {
     "simulate": "ilora.running",
     "run": "ilora.running",
     "Result": "ilora.running",
-    "aggregate": "ilora.aggregation",
+    "aggregate": "ilora.running",
 }
 
 

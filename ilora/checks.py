@@ -3,8 +3,6 @@
 from collections.abc import Collection
 from typing import Any
 
-from ilora.scaling import shown
-
 MOST_TEXT = 1_000  # characters
 
 
@@ -43,3 +41,12 @@ def listed(name: str, value: Any) -> list[Any]:
     """The value as a list; refused if it is neither list nor tuple."""
     allow(isinstance(value, list | tuple), name, value, "a list")
     return list(value)
+
+
+def shown(value: Any) -> str:
+    """A wrong value as an error message shows it, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer or a nesting that Python itself refuses to print
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -11,6 +11,8 @@ from typing import Any
 
 from platformdirs import user_data_path
 
+from ilora.tensorfiles import StoreError
+
 APPLICATION_ID = 0x494C6F52  # "ILoR", written into the file's header so that another program's database is recognised
 VERSION = 1
 BUSY_SECONDS = 15
@@ -55,10 +57,6 @@ CREATE TABLE workers (
     heartbeat REAL NOT NULL
 );
 """
-
-
-class StoreError(ValueError):
-    """Something stored is missing, damaged or foreign, or may not be changed now; the message says what to do."""
 
 
 def default_home() -> Path:

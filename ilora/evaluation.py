@@ -8,9 +8,8 @@ from torch import Tensor
 
 from ilora.losses import sample_losses
 from ilora.metrics import METRICS
-from ilora.pace import tests_of_client
 from ilora.tasks.base import Data
-from ilora.tasks.catalogue import TaskCard
+from ilora.tasks.catalogue import TaskCard, tests_of_client
 
 
 class ServerScores(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from ilora.scaling import shown
+from ilora.checks import shown
 
 
 @dataclass(frozen=True)

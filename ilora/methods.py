@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from ilora.checks import shown
 from ilora.clashes import check_together
 from ilora.ingredients import INGREDIENTS, STAGES, Ingredient, Option
 from ilora.method import PROVENANCE, Method
 from ilora.recipes import alignment, beyond_averaging, chosen_slots, contribution, drift, federated_lora
-from ilora.scaling import Scaling, shown
+from ilora.scaling import Scaling
 
 __all__ = ["METHODS", "PROVENANCE", "Method", "Recipe", "options_of", "register_method", "resolve"]
 

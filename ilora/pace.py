@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ilora.experiment import Experiment
 from ilora.tasks import TASKS
+from ilora.tasks.catalogue import tests_of_client
 
 if TYPE_CHECKING:
     from ilora.store import Run
 
-MOST_CLIENT_ROWS = 4_000  # clients x test samples that are evaluated in a round; with many clients each sees fewer samples
-LEAST_TESTS, MOST_TESTS = 40, 500  # test samples that each client sees at least, and at most
 BACKWARD = 2  # forward passes that a backward pass costs
 MOST_RUNS = 30  # the latest ones that are looked at
 
@@ -27,11 +26,6 @@ def passes(experiment: Experiment) -> float:
         trained = round(experiment.local_epochs * share * card.train_samples)
     tests = card.test_samples
     return (1 + BACKWARD) * trained + tests + clients * tests_of_client(tests, clients)
-
-
-def tests_of_client(tests: int, clients: int) -> int:
-    """How many of the first test samples each of so many clients is evaluated on."""
-    return min(tests, MOST_TESTS, max(LEAST_TESTS, MOST_CLIENT_ROWS // clients))
 
 
 class Pace(NamedTuple):

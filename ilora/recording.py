@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,37 +15,9 @@ from ilora.aggregation import Aggregate, relative
 from ilora.evaluation import ClientScores, ServerScores
 from ilora.examination import Findings
 from ilora.memory import peak_megabytes
-from ilora.records import MOST_PAIRED, LayerRecord, Round, RunFacts
+from ilora.records import MOST_PAIRED, LayerRecord, Round
 from ilora.server import ServerLayer
-from ilora.traffic import Traffic
-from ilora.turn import Turn
-
-if TYPE_CHECKING:
-    from ilora.simulation import Simulation
-
-
-def run_facts(simulation: "Simulation") -> RunFacts:
-    """What is fixed for a run, before its first round."""
-    held = simulation.holdings
-    widths = sum(sum(layer.weight.shape) for layer in simulation.layers.values())
-    return RunFacts(
-        clients=len(simulation.ranks),
-        ranks=np.array(simulation.setting.ranks),
-        samples=np.array([len(share) for share in simulation.shares]),
-        class_counts=held.class_counts,
-        classes=held.classes,
-        layers=tuple(simulation.layers),
-        shapes=tuple((layer.weight.shape[0], layer.weight.shape[1]) for layer in simulation.layers.values()),
-        device=simulation.device,
-        precision=simulation.experiment.precision,
-        threads=torch.get_num_threads(),
-        test_samples=len(simulation.test),
-        backbone_parameters=simulation.backbone_parameters,
-        adapter_parameters=np.array(simulation.setting.ranks) * widths,
-        head_parameters=sum(tensor.numel() for tensor in simulation.head.values()),
-        styles=held.styles,
-        noisy=held.noisy,
-    )
+from ilora.turn import Traffic, Turn
 
 
 @dataclass(frozen=True)

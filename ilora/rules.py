@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ilora import diagnostics, products
 from ilora.adapters import Factors
-from ilora.aggregation import Aggregate, aggregate, relative
+from ilora.aggregation import Aggregate, relative
 from ilora.experiment import Experiment
 from ilora.ingredients import INGREDIENTS
 from ilora.records import Array, Round
+from ilora.running import aggregate
 from ilora.scaling import Scaling
 
 PLAIN = "fedit"  # the method whose other stages add nothing

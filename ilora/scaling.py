@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 from math import isfinite, sqrt
-from typing import Any
+
+from ilora.checks import shown
 
 _ALPHA_OVER_RANK = re.compile(r"\s*([0-9.eE+-]+)\s*/\s*(r|sqrt\(r\))\s*")
 
@@ -37,12 +38,3 @@ class Scaling:
                 f"scaling is {shown(value)}; allowed are a positive number, or one over the rank, as in '16/r' or '16/sqrt(r)'."
             )
         return cls(alpha, over)
-
-
-def shown(value: Any) -> str:
-    """A wrong value as an error message shows it, cut where it is long."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer or a nesting that Python itself refuses to print
-        return f"a {type(value).__name__} too large to show"
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from math import sqrt
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from ilora.peft_import import merge_adapter
 from ilora.plan import client_batches, client_draws, fresh_head, participants, steps_of
 from ilora.precision import products_in
 from ilora.randomness import numpy_generator
-from ilora.recording import LayerOutcome, layer_record, round_record, run_facts, without_global_model
+from ilora.recording import LayerOutcome, layer_record, round_record, without_global_model
 from ilora.records import LayerRecord, Round, RunFacts
 from ilora.server import ServerLayer
 from ilora.snapshot import Snapshot, pack, restore
@@ -34,9 +35,8 @@ from ilora.stacked import Base, Parameters
 from ilora.stages.initialise import Start
 from ilora.tasks import load_task
 from ilora.tasks.linears import check_rank, find_linears
-from ilora.traffic import Traffic
 from ilora.training import correction_ratio
-from ilora.turn import Setting, Turn
+from ilora.turn import Setting, Traffic, Turn
 
 
 class Learned(NamedTuple):
@@ -287,3 +287,27 @@ class Simulation:
 
 def _tell_part(tell: Callable[[float], None], before: float, share: float, fraction: float) -> None:
     tell(before + share * fraction)
+
+
+def run_facts(simulation: "Simulation") -> RunFacts:
+    """What is fixed for a run, before its first round."""
+    held = simulation.holdings
+    widths = sum(sum(layer.weight.shape) for layer in simulation.layers.values())
+    return RunFacts(
+        clients=len(simulation.ranks),
+        ranks=np.array(simulation.setting.ranks),
+        samples=np.array([len(share) for share in simulation.shares]),
+        class_counts=held.class_counts,
+        classes=held.classes,
+        layers=tuple(simulation.layers),
+        shapes=tuple((layer.weight.shape[0], layer.weight.shape[1]) for layer in simulation.layers.values()),
+        device=simulation.device,
+        precision=simulation.experiment.precision,
+        threads=torch.get_num_threads(),
+        test_samples=len(simulation.test),
+        backbone_parameters=simulation.backbone_parameters,
+        adapter_parameters=np.array(simulation.setting.ranks) * widths,
+        head_parameters=sum(tensor.numel() for tensor in simulation.head.values()),
+        styles=held.styles,
+        noisy=held.noisy,
+    )

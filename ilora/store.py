@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ilora.database import Database, StoreError
+from ilora.database import Database
 from ilora.experiment import Experiment
 from ilora.methods import METHODS
 from ilora.records import SCORE, Round, RunFacts
 from ilora.tasks import TASKS
-from ilora.tensorfiles import read_tensors, write_tensors
+from ilora.tensorfiles import StoreError, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,6 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ilora.database import StoreError
-
 FORMAT = "ilora-lab-1"
 
 
@@ -56,3 +54,7 @@ def flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class StoreError(ValueError):
+    """Something stored is missing, damaged or foreign, or may not be changed now; the message says what to do."""

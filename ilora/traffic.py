@@ -2,23 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 
 from ilora import products
 from ilora.adapters import Factors
 from ilora.aggregation import Aggregate
-from ilora.turn import Turn, slots_of
-
-BYTES_PER_FLOAT = 4
-
-
-class Traffic(NamedTuple):
-    """Numbers sent by, and to, all clients of a round together, and their bytes."""
-
-    floats_up: int
-    floats_down: int
-    bytes_up: int
-    bytes_down: int
+from ilora.turn import BYTES_PER_FLOAT, Traffic, Turn, slots_of
 
 
 def of_turn(

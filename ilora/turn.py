@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +19,8 @@ from ilora.stacked import Base, Output, Parameters, layer_stack
 
 if TYPE_CHECKING:
     from ilora.engines import Engine
-    from ilora.stages.sharing import Shared
 
+BYTES_PER_FLOAT = 4
 Slots = Tensor | Mapping[str, Tensor]  # (C, R) booleans, for all layers or for each
 
 
@@ -194,3 +194,25 @@ class Turn:
         bank = layer_stack(parameters, layer, base.ranks)
         own = Factors(bank.A[0], bank.B[0]).times(float(base.scales[0]))
         return own if layer not in base.offsets else products.difference(own, base.offsets[layer][0])
+
+
+class Shared(NamedTuple):
+    """Slots of each factor that are trained, and that are sent; (C, R) booleans for all layers, or for each layer by name."""
+
+    train_A: Slots
+    train_B: Slots
+    send_A: Slots
+    send_B: Slots
+    head: bool = True  # whether the head is sent
+    scales: Slots | None = None  # slots whose own scale D is trained and sent; None: no scale is
+    receive: Slots | None = None  # slots that a client needs from the server; None: all that it holds
+    chosen: bool = False  # whether a client must say which of its slots it sends, a bit each
+
+
+class Traffic(NamedTuple):
+    """Numbers sent by, and to, all clients of a round together, and their bytes."""
+
+    floats_up: int
+    floats_down: int
+    bytes_up: int
+    bytes_down: int

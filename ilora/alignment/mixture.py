@@ -12,9 +12,7 @@ from ilora.local_work import LocalWork, Train, Trained
 from ilora.plan import batch_plan
 from ilora.randomness import numpy_generator, torch_generator
 from ilora.stacked import Base, Parameters
-from ilora.stages.sharing import Shared
-from ilora.traffic import BYTES_PER_FLOAT, Traffic
-from ilora.turn import Setting, Turn
+from ilora.turn import BYTES_PER_FLOAT, Setting, Shared, Traffic, Turn
 
 CELLS = 10  # of the map of trust, each way
 

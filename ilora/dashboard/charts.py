@@ -1,18 +1,32 @@
 """The catalogue of charts: each with its figure, its sentence, how to read it, its formula and the code that computed it."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ilora import figures, sentences
+from ilora.dashboard import lab
 from ilora.dashboard.depth import DEPTH
-from ilora.dashboard.view import Chart, View
+from ilora.dashboard.view import Chart, Reading, View
 from ilora.ingredients import INGREDIENTS
 from ilora.measures import measure_of
 from ilora.methods import Recipe
 from ilora.records import SCORE, main_score
 from ilora.tasks import TASKS
 
+if TYPE_CHECKING:
+    from ilora.rules import Uploads
+
 __all__ = ["BY_LAYER", "CHARTS", "SECTIONS", "Chart", "View", "reading"]
 
+RULES_READING = Reading(
+    "Every bar is one way in which a server can turn the clients' factors into one update; its length is how far that update is"
+    " from the ideal one, the average of the clients' updates. The diamond is the same for the client of the smallest rank,"
+    " after the broadcast: it can hold only its first slots. Rules that average changes since the broadcast are left out: one"
+    " upload does not show a change.",
+    r"\sum_kp_kB_kA_k\ne\Big(\sum_kp_kB_k\Big)\Big(\sum_kp_kA_k\Big)"
+    r",\qquad\frac{\lVert G-\Delta W^*\rVert_F}{\lVert\Delta W^*\rVert_F}",
+    ("ilora.stages.aggregate:mean", "ilora.stages.aggregate:truncated_svd", "ilora.rules:compare_rules"),
+)
 EFFECTIVE_RANK = r"r_{\mathrm{eff}}=\exp\Big(-\sum_i\hat\sigma_i\log\hat\sigma_i\Big)"
 
 
@@ -184,3 +198,11 @@ def reading(name: str, main: str = "accuracy") -> Chart:
     return replace(
         chart, title=words.title, reading=f"{chart.reading} {words.about}", formula="", sources=(f"ilora.metrics:{metric}",)
     )
+
+
+def uploads_of(view: View) -> "Uploads":
+    """What a real round's clients sent of the layer that is looked at; ValueError where the record does not say."""
+    from ilora import rules
+
+    first = lab.factors(view.run, 1, view.layer)
+    return rules.uploads_of(view.run.experiment, view.record, view.factors, first)

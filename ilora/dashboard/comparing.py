@@ -7,13 +7,13 @@ import streamlit as st
 
 from ilora import jobs
 from ilora.dashboard import lab, link
+from ilora.dashboard.run_group import LEAST, MOST_RUNS, RUNS
 from ilora.experiment import Experiment
 from ilora.methods import METHODS
 from ilora.store import Run, StoreError
 
-RUNS, REFUSED = "compare.runs", "compare.refused"
-LEAST, MOST, MOST_SEEDS = 2, 8, 5
-MOST_RUNS = MOST * MOST_SEEDS
+REFUSED = "compare.refused"
+MOST, MOST_SEEDS = 8, MOST_RUNS // 8
 FIRST = 4  # methods that are chosen before anybody chooses
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 from ilora import recorded
 from ilora.dashboard import lab, link
 from ilora.dashboard.glossary import explain
-from ilora.dashboard.live import RUN as ON_PLAYGROUND
+from ilora.dashboard.run_group import RUN as ON_PLAYGROUND
 from ilora.dashboard.view import View
 from ilora.sentences import layer_names
 from ilora.store import Run

@@ -12,7 +12,7 @@ from ilora import archive
 from ilora.dashboard import comparing, lab
 from ilora.dashboard.exporting import run_export
 from ilora.dashboard.form import fill
-from ilora.dashboard.live import RUN
+from ilora.dashboard.run_group import LEAST, MOST_RUNS, RUN
 from ilora.methods import METHODS
 from ilora.records import main_score, score_text
 from ilora.store import Run, StoreError
@@ -95,7 +95,7 @@ def _actions(picked: list[Run]) -> None:
             st.session_state[RUN] = one.id
             fill(one.experiment)
             st.switch_page("pages/playground.py", query_params={"run": one.id})
-        few = comparing.LEAST <= len(picked) <= comparing.MOST_RUNS
+        few = LEAST <= len(picked) <= MOST_RUNS
         if st.button("Compare", icon=":material/compare_arrows:", key="runs.compare", disabled=not few):
             ids = [run.id for run in picked]
             st.session_state[comparing.RUNS] = ids

@@ -11,7 +11,7 @@ from ilora.dashboard import lab, link
 from ilora.dashboard.blocks import draw
 from ilora.dashboard.charts import CHARTS, View
 from ilora.dashboard.glossary import explain_all
-from ilora.dashboard.live import describe
+from ilora.dashboard.run_group import describe
 from ilora.dashboard.view import Reading
 from ilora.experiment import Experiment
 from ilora.figures import Trace

@@ -9,14 +9,13 @@ from ilora.dashboard.charts import SECTIONS, View
 from ilora.dashboard.exporting import run_export
 from ilora.dashboard.form import fill
 from ilora.dashboard.lens import look
+from ilora.dashboard.run_group import POLL_SECONDS, RUN, describe
 from ilora.experiment import Experiment
-from ilora.pace import duration
 from ilora.sentences import machine
-from ilora.store import STATUSES, Run, StoreError
+from ilora.store import Run, StoreError
 from ilora.tasks import TASKS
 
-POLL_SECONDS = 1.0
-RUN, FAILED, GHOST = "playground.run", "playground.refused", "playground.ghost"
+FAILED, GHOST = "playground.refused", "playground.ghost"
 DEEPER = {  # pages that show the same run and round in depth
     "round": "One round, step by step",
     "aggregation": "Aggregation",
@@ -230,19 +229,6 @@ def _state(run: Run, experiment: Experiment | None) -> None:
     st.progress(run.fraction, text=f"**{run.name}** · {describe(run)}")
     if experiment is not None and experiment != run.experiment:
         st.caption("The settings have changed since this run. Run starts a new one with them.")
-
-
-def describe(run: Run) -> str:
-    """Where a run stands, in a few words."""
-    counted = f"round {run.done} of {run.rounds}"
-    if run.status == "running" and run.wanted == "pause":
-        return f"{counted} · pauses after this round"
-    if run.status == "running" and not run.done:
-        return lab.store().download_of(run.id) or "the first round is on its way"
-    if run.status == "running":
-        left = "" if run.seconds_left is None else f" · about {duration(run.seconds_left)} left"
-        return f"{counted} · trains{left}"
-    return f"{counted} · {STATUSES[run.status]}"
 
 
 def _rounds(run: Run) -> None:

@@ -6,7 +6,7 @@ from ilora import figures, jobs
 from ilora.dashboard import lab
 from ilora.dashboard.blocks import draw
 from ilora.dashboard.charts import CHARTS
-from ilora.dashboard.live import describe
+from ilora.dashboard.run_group import describe
 from ilora.experiment import Experiment
 from ilora.figures import Trace
 from ilora.measures import MEASURES

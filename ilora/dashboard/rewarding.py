@@ -10,7 +10,7 @@ import streamlit as st
 from ilora import jobs, rewarding
 from ilora.dashboard import lab
 from ilora.dashboard.blocks import draw, provenance_badge, show_formula
-from ilora.dashboard.live import POLL_SECONDS, describe
+from ilora.dashboard.run_group import POLL_SECONDS, describe
 from ilora.dashboard.view import Reading
 from ilora.experiment import Experiment
 from ilora.figures import rewards as figures

@@ -24,7 +24,7 @@ from ilora.dashboard.entrants import (
     table,
     unlike,
 )
-from ilora.dashboard.live import POLL_SECONDS, describe
+from ilora.dashboard.run_group import POLL_SECONDS, describe
 from ilora.dashboard.view import Chart, Reading
 from ilora.measures import measure_of
 from ilora.sentences_compared import budget, compare, dead_slots

@@ -8,8 +8,8 @@ import numpy as np
 import streamlit as st
 
 from ilora import figures, sentences_inside
-from ilora.dashboard import trying
 from ilora.dashboard.blocks import draw, show_formula
+from ilora.dashboard.charts import RULES_READING, uploads_of
 from ilora.dashboard.view import Reading, View
 from ilora.figures.factors import strongest
 from ilora.ingredients import INGREDIENTS
@@ -32,7 +32,7 @@ MERGE_READING = Reading(
     "Left what the server should hold, the weighted average of the clients' updates; in the middle what the rule made of their"
     " factors; right what went wrong. All three in one colour scale.",
     r"\Delta W^*=\sum_kp_ks_kB_kA_k,\qquad\frac{\lVert G-\Delta W^*\rVert_F}{\lVert\Delta W^*\rVert_F}",
-    ("ilora.aggregation:aggregate", "ilora.diagnostics:aggregation_error"),
+    ("ilora.running:aggregate", "ilora.diagnostics:aggregation_error"),
 )
 BACK_READING = Reading(
     "How far each client's model is from the ideal update when the next round begins. A client of rank r receives the first r"
@@ -203,7 +203,7 @@ def _show_tried(view: View, tried: list[str], uploads: "Uploads") -> None:
     ranks, own = [len(A) for A, _ in uploads.factors], _own(view)
     best = min(outcomes, key=lambda found: found.server)
     sentence = sentences_inside.tried(len(tried), best, own)
-    draw("step.tried", "What you have tried", figures.rule_errors(outcomes, own), sentence, trying.RULES_READING)
+    draw("step.tried", "What you have tried", figures.rule_errors(outcomes, own), sentence, RULES_READING)
     st.caption(f"Ranks {min(ranks)} to {max(ranks)}, {len(ranks)} clients.")
 
 
@@ -269,7 +269,7 @@ def _own(view: View) -> str:
 
 def _uploads(view: View) -> "Uploads | None":
     try:
-        return trying.uploads_of(view)
+        return uploads_of(view)
     except ValueError as error:
         st.info(str(error))
         return None

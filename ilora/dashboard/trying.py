@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import streamlit as st
 
 from ilora import figures, sentences_inside
-from ilora.dashboard import lab
 from ilora.dashboard.blocks import draw
+from ilora.dashboard.charts import RULES_READING, uploads_of
 from ilora.dashboard.view import Reading, View
 from ilora.experiment import Experiment
 
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 
 DIMENSION, SEED = 128, 0
 RANKS = (1, 2, 3, 4, 6, 8, 12)
-RULES_READING = Reading(
-    "Every bar is one way in which a server can turn the clients' factors into one update; its length is how far that update is"
-    " from the ideal one, the average of the clients' updates. The diamond is the same for the client of the smallest rank,"
-    " after the broadcast: it can hold only its first slots. Rules that average changes since the broadcast are left out: one"
-    " upload does not show a change.",
-    r"\sum_kp_kB_kA_k\ne\Big(\sum_kp_kB_k\Big)\Big(\sum_kp_kA_k\Big)"
-    r",\qquad\frac{\lVert G-\Delta W^*\rVert_F}{\lVert\Delta W^*\rVert_F}",
-    ("ilora.stages.aggregate:mean", "ilora.stages.aggregate:truncated_svd", "ilora.rules:compare_rules"),
-)
 CUTS_READING = Reading(
     "The ideal update is factorised in three ways, and only the first slots are kept. The SVD is the best there can be for every"
     " number of slots; a plain QR takes the columns in the order in which they stand, a pivoted one the largest first.",
@@ -143,14 +134,6 @@ def from_run(view: View) -> None:
     ranks = tuple(len(A) for A, _ in uploads.factors)
     own = view.run.experiment.recipe.ingredients["aggregate"]
     show(_tried_run(view.run.id, view.at, view.layer, uploads, view.run.experiment, ranks), own)
-
-
-def uploads_of(view: View) -> "Uploads":
-    """What a real round's clients sent of the layer that is looked at; ValueError where the record does not say."""
-    from ilora import rules
-
-    first = lab.factors(view.run, 1, view.layer)
-    return rules.uploads_of(view.run.experiment, view.record, view.factors, first)
 
 
 @st.cache_data(show_spinner=False, max_entries=512)

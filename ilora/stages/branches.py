@@ -17,9 +17,8 @@ from ilora.local_work import LocalWork, Step, Train, Trained
 from ilora.randomness import numpy_generator, torch_generator
 from ilora.stacked import Output, Parameters, slice_clients
 from ilora.stages.objectives import per_sample
-from ilora.stages.sharing import Shared
 from ilora.tasks.base import Data
-from ilora.turn import Setting, Turn
+from ilora.turn import Setting, Shared, Turn
 
 MOST_OTHERS = 8  # clients whose features one client borrows in a round
 POINTS = 12  # samples of each client in the pictures of the two branches

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ilora.local_work import LocalWork, Train, Trained
 from ilora.stacked import Parameters
-from ilora.stages.sharing import Shared, slot_norms, top
+from ilora.stages.sharing import slot_norms, top
 from ilora.training import picked, together
-from ilora.turn import Setting, Turn, slots_of
+from ilora.turn import Setting, Shared, Turn, slots_of
 
 BETAS = {"m": 0.9, "v": 0.999}  # of torch's AdamW
 MEMORY = 10  # steps as whose moments the kept ones go on

@@ -4,27 +4,12 @@ An ingredient maps the turn to the slots of A and of B that are trained and that
 parts into `turn.start`.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from ilora.randomness import torch_generator
 from ilora.stacked import Parameters
-from ilora.turn import Setting, Slots, Turn
-
-
-class Shared(NamedTuple):
-    """Slots of each factor that are trained, and that are sent; (C, R) booleans for all layers, or for each layer by name."""
-
-    train_A: Slots
-    train_B: Slots
-    send_A: Slots
-    send_B: Slots
-    head: bool = True  # whether the head is sent
-    scales: Slots | None = None  # slots whose own scale D is trained and sent; None: no scale is
-    receive: Slots | None = None  # slots that a client needs from the server; None: all that it holds
-    chosen: bool = False  # whether a client must say which of its slots it sends, a bit each
+from ilora.turn import Setting, Shared, Turn
 
 
 def both(turn: Turn) -> Shared:

@@ -12,6 +12,8 @@ PLAIN_NAMES: dict[str, tuple[str, ...]] = {
     "mlp-in": ("intermediate.dense", "fc1", "lin1"),
     "mlp-out": ("output.dense", "fc2", "lin2"),
 }
+MOST_CLIENT_ROWS = 4_000  # clients x test samples that are evaluated in a round; with many clients each sees fewer samples
+LEAST_TESTS, MOST_TESTS = 40, 500  # test samples that each client sees at least, and at most
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,8 @@ class TaskCard:
     def fits(self, backbone: str) -> bool:
         """Whether this task can be learned on the backbone of that name."""
         return backbone in self.backbones or (self.any_backbone and bool(backbone))
+
+
+def tests_of_client(tests: int, clients: int) -> int:
+    """How many of the first test samples each of so many clients is evaluated on."""
+    return min(tests, MOST_TESTS, max(LEAST_TESTS, MOST_CLIENT_ROWS // clients))

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ilora.database import StoreError
 from ilora.tasks.base import Data, Inputs
 from ilora.tasks.pretrained import cut_padding
-from ilora.tensorfiles import read_tensors, write_tensors
+from ilora.tensorfiles import StoreError, read_tensors, write_tensors
 
 LENGTH = 64  # tokens of a sentence or pair, the special ones included (arXiv:2511.16069 has 64 for GLUE)
 ARGUMENTS = ("input_ids", "token_type_ids", "attention_mask")
