@@ -4,8 +4,8 @@ import streamlit as st
 
 from ilora.dashboard.explorer import explore
 from ilora.dashboard.navigation import title
-from ilora.dashboard.stepping import one_round
+from ilora.dashboard.stepping import five_steps
 
 title("What happens in one round?")
 st.markdown("Five steps, on the tensors of a real round. Press **Next step**; at step 4 you do the server's work yourself.")
-explore(one_round, factors=True)
+explore(five_steps, factors=True)

@@ -46,12 +46,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 def end_pool(store: Store) -> None:
-    for process in pool(store):
+    for process in pool_workers(store):
         process.kill()
         process.wait(10)
 
 
-def pool(store: Store) -> list[psutil.Process]:
+def pool_workers(store: Store) -> list[psutil.Process]:
     """The living workers of the store's pool."""
     own = os.getpid()
     return [
@@ -105,7 +105,7 @@ def train(store: Store, run_id: str, wanted: str = "run") -> str:
 def test_a_run_is_paused_stepped_resumed_and_stopped_from_another_process(shared: Store) -> None:
     run_id = jobs.submit(shared, PLAIN.replace(rounds=1_000), wanted="step")
     assert tend_until(shared, run_id, lambda run: run.status == "paused").done == 1
-    (process,) = pool(shared)
+    (process,) = pool_workers(shared)
 
     jobs.step(shared, run_id)
     wait_for(lambda: shared.run(run_id).done == 2 and shared.run(run_id).status == "paused")
@@ -127,7 +127,7 @@ def test_a_run_is_paused_stepped_resumed_and_stopped_from_another_process(shared
     wait_for(lambda: shared.run(run_id).status == "stopped")
     stopped = shared.run(run_id)
     assert list(shared.history(run_id).index) == list(range(1, stopped.done + 1))
-    assert [p.pid for p in pool(shared)] == [process.pid]
+    assert [p.pid for p in pool_workers(shared)] == [process.pid]
 
 
 def test_a_stop_does_not_wait_for_the_end_of_a_round(shared: Store) -> None:
@@ -141,7 +141,7 @@ def test_a_stop_does_not_wait_for_the_end_of_a_round(shared: Store) -> None:
 def test_a_killed_worker_costs_a_run_nothing(shared: Store) -> None:
     run_id = jobs.submit(shared, EXPERIMENT)
     tend_until(shared, run_id, lambda run: run.done >= 2)
-    (victim,) = pool(shared)
+    (victim,) = pool_workers(shared)
     victim.kill()
     victim.wait(10)
     jobs.tend(shared, 1)
@@ -173,7 +173,7 @@ def test_a_worker_whose_launcher_dies_finishes_its_run_and_ends(store: Store) ->
     assert run.status == "running"
     wait_for(lambda: not store.run(run.id).active)
     assert store.run(run.id).status == "finished"
-    wait_for(lambda: not claims.workers(store) and not pool(store))
+    wait_for(lambda: not claims.workers(store) and not pool_workers(store))
 
 
 @pytest.mark.parametrize(("method", "mode"), METHODS)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from ilora import figures, geometry, sentences_space
+from ilora import figures, geometry
+from ilora import sentences_space as captions
 from ilora.dashboard import lab
 from ilora.dashboard.view import Chart, View
 from ilora.geometry import Paths, Planes, Product
@@ -78,7 +79,7 @@ def spectra(view: View) -> tuple[dict[str, Array], list[int], Array, Array]:
 def spectra_sentence(view: View) -> str:
     """What the chosen client's angles say."""
     angles, _, chance, _ = spectra(view)
-    return sentences_space.angle_spectrum(labels(view)[chosen_client(view)], angles, chance)
+    return captions.angle_spectrum(labels(view)[chosen_client(view)], angles, chance)
 
 
 def common_planes(view: View) -> Planes:
@@ -146,7 +147,7 @@ DEPTH: dict[str, Chart] = {
     "planes": Chart(
         "The clients' planes in space",
         lambda view: figures.planes(common_planes(view), labels(view), slots(view)),
-        lambda view: sentences_space.planes(common_planes(view), labels(view)),
+        lambda view: captions.planes(common_planes(view), labels(view)),
         "Turn it by mouse or finger. Each tile is spanned by the two strongest directions of one client's movement, seen in"
         " the three directions that all clients share most. Tiles that lie in each other are clients that learn the same; a tile"
         " that looks small points mostly somewhere else.",
@@ -156,7 +157,7 @@ DEPTH: dict[str, Chart] = {
     "paths": Chart(
         "Where server and clients go",
         lambda view: figures.paths(paths(view), view.at, slots(view)),
-        lambda view: sentences_space.paths(paths(view), view.at),
+        lambda view: captions.paths(paths(view), view.at),
         "Every point is an update of this layer; near points are similar models. The blue line is the server, round by round."
         " The arrows are the clients' local training in the round that you look at, from where the server stood. What a client's"
         " rank could not receive is left out. The plane is the one that holds most of all distances.",
@@ -166,7 +167,7 @@ DEPTH: dict[str, Chart] = {
     "corrections": Chart(
         "What the control variates do",
         lambda view: figures.corrections(view.record),
-        lambda view: sentences_space.corrections(view.record),
+        lambda view: captions.corrections(view.record),
         "One drawing per client, in the plane of its own gradient step and its control variate. Up is where its own samples pull,"
         " drawn with length 1; the orange arrow is added, and green is what the client follows. Measured at the model that it"
         " received, over all trained numbers. At most 16 clients are drawn.",
@@ -176,7 +177,7 @@ DEPTH: dict[str, Chart] = {
     "turned": Chart(
         "Towards where everyone goes",
         lambda view: figures.turned(view.record),
-        lambda view: sentences_space.turned(view.record),
+        lambda view: captions.turned(view.record),
         "The cosine between each client's gradient and the mean gradient of all clients of the round: before the correction, and"
         " after. Further right is more agreement.",
         r"\cos(g_k,\bar g)\;\rightarrow\;\cos(g_k+c-c_k,\bar g)",
@@ -185,7 +186,7 @@ DEPTH: dict[str, Chart] = {
     "spectra-over-rounds": Chart(
         "Directions over the rounds",
         lambda view: figures.spectra_over_rounds(series(view), view.at, smallest(view)),
-        lambda view: sentences_space.spectra_over_rounds(series(view), view.at, smallest(view)),
+        lambda view: captions.spectra_over_rounds(series(view), view.at, smallest(view)),
         "Each column is a round, each row a direction of the update, the strongest at the top; the scale says how strong. Left"
         " what the clients learned together, right what the server broadcasts. Rank collapse: below the orange line, which is the"
         " smallest rank, the right picture fades from round to round and the left one does not.",
@@ -195,7 +196,7 @@ DEPTH: dict[str, Chart] = {
     "energy": Chart(
         "What the smallest rank holds",
         lambda view: figures.energy_over_rounds(series(view), view.at, view.run.rounds),
-        lambda view: sentences_space.energy(series(view), view.at, smallest(view)),
+        lambda view: captions.energy(series(view), view.at, smallest(view)),
         "The share of the update's squared length in as many directions as the smallest rank has. If the server's line climbs to"
         " 100 % and the ideal one does not, the larger clients' extra directions are lost.",
         r"\rho=\frac{\sum_{i\le r_{\min}}\sigma_i^2}{\sum_i\sigma_i^2}",
@@ -204,7 +205,7 @@ DEPTH: dict[str, Chart] = {
     "effective-ranks": Chart(
         "Effective rank over the rounds",
         lambda view: figures.effective_rank_over_rounds(series(view), view.at, view.run.rounds, smallest(view)),
-        lambda view: sentences_space.effective_ranks(series(view), view.at),
+        lambda view: captions.effective_ranks(series(view), view.at),
         "How many directions an update really uses. The dashed line is the smallest rank.",
         r"r_{\mathrm{eff}}=\exp\Big(-\sum_i\hat\sigma_i\log\hat\sigma_i\Big)",
         ("ilora.diagnostics:effective_rank",),
@@ -212,7 +213,7 @@ DEPTH: dict[str, Chart] = {
     "coverage": Chart(
         "Who fills which slot",
         lambda view: figures.coverage(view.record.layers[view.layer], smallest(view)),
-        lambda view: sentences_space.coverage(view.record.layers[view.layer].coverage, smallest(view)),
+        lambda view: captions.coverage(view.record.layers[view.layer].coverage, smallest(view)),
         "A client of rank r trains the first r slots. A slot that few clients own is diluted wherever all clients are averaged,"
         " zeros included: this is how collapse begins. Green slots are everyone's.",
         r"c_j=\sum_{k:\,r_k\ge j}p_k",

@@ -51,7 +51,7 @@ class Client(NamedTuple):
     scale: float
 
 
-def one_round(view: View) -> None:
+def five_steps(view: View) -> None:
     """The five steps; the one that is looked at is drawn below the bar."""
     if not view.factors:
         st.info("This round keeps no factors of this layer; train the run anew to have them.")
