@@ -1,5 +1,5 @@
 """Entry point of the app: `streamlit run app.py`. Navigation only; every page is a file in pages/."""
 
-from ilora.dashboard.navigation import navigation
+from ilora.lab.dashboard.navigation import navigation
 
 navigation().run()

@@ -14,8 +14,8 @@ from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from ilora.dashboard.charts import CHARTS, SECTIONS
-from ilora.dashboard.navigation import MENU
+from ilora.lab.dashboard.charts.catalogue import CHARTS, SECTIONS
+from ilora.lab.dashboard.navigation import MENU
 from scripts.screenshots import CHART, FLAGS, IDLE, app
 
 VISITS, PRESSES = 3, 24

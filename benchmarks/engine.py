@@ -15,8 +15,8 @@ from dataclasses import replace
 import torch
 
 from ilora import Experiment
-from ilora.local_work import LocalWork, Trained
-from ilora.simulation import Simulation
+from ilora.simulation.round_loop import Simulation
+from ilora.training.local_work import LocalWork, Trained
 
 TOLERANCE = 1e-5
 

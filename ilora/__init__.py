@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 from ilora.experiment import Experiment
 from ilora.methods import METHODS, Method, register_method
-from ilora.plugins import load_plugins
+from ilora.methods.plugins import load_plugins
 
 if TYPE_CHECKING:
     from ilora import diagnostics
-    from ilora.running import Result, aggregate, run, simulate
+    from ilora.api import Result, aggregate, run, simulate
 
 __version__ = "0.1.0"
 __all__ = ["METHODS", "Experiment", "Method", "Result", "aggregate", "diagnostics", "register_method", "run", "simulate"]
 
 _NEEDS_TORCH = {
-    "simulate": "ilora.running",
-    "run": "ilora.running",
-    "Result": "ilora.running",
-    "aggregate": "ilora.running",
+    "simulate": "ilora.api",
+    "run": "ilora.api",
+    "Result": "ilora.api",
+    "aggregate": "ilora.api",
 }
+_MODULES = {"diagnostics": "ilora.diagnostics", "figures": "ilora.lab.figures", "lessons": "ilora.lab.content.lessons"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "diagnostics":
-        return import_module("ilora.diagnostics")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name in _NEEDS_TORCH:
         return getattr(import_module(_NEEDS_TORCH[name]), name)
     raise AttributeError(f"module 'ilora' has no attribute {name!r}")

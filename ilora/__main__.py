@@ -2,6 +2,6 @@
 
 import sys
 
-from ilora.cli import main
+from ilora.lab.cli import main
 
 sys.exit(main())

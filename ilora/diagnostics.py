@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ilora import products
-from ilora.adapters import Factors, Stack
-from ilora.aggregation import Aggregate, relative
+from ilora.lora import low_rank
+from ilora.lora.aggregation import Aggregate, relative
+from ilora.lora.factors import Factors, Stack
 
 
 class Bases(NamedTuple):
@@ -58,8 +58,8 @@ def drift(updates: Stack | Sequence[tuple[Tensor, Tensor]], weights: Tensor) -> 
     """
     stack = updates if isinstance(updates, Stack) else Stack.of(updates)
     lengths = norms(stack)
-    mean = products.compact(stack.concatenate(weights))
-    square = products.norm(mean) ** 2
+    mean = low_rank.compact(stack.concatenate(weights))
+    square = low_rank.norm(mean) ** 2
     with_mean = ((stack.B.transpose(1, 2) @ mean.B) * (stack.A @ mean.A.T)).sum((1, 2))
     distance = (lengths.square() - 2 * with_mean + square).clamp_min(0)
     if square <= (10 * torch.finfo(lengths.dtype).eps * float(lengths.max())) ** 2:
@@ -150,13 +150,13 @@ def aggregation_error(aggregate: Aggregate, merged: Factors | None = None, kept:
     """
     held, untruncated, ideal = aggregate.held(), aggregate.untruncated(), aggregate.ideal
     in_the_end = held if kept is None else kept.held()
-    whole = ideal if merged is None else products.add(ideal, merged)
+    whole = ideal if merged is None else low_rank.add(ideal, merged)
     return AggregationError(
-        averaging=products.norm(products.difference(untruncated, ideal)),
-        truncation=products.norm(products.difference(held, untruncated)),
-        step=0.0 if in_the_end is held else products.norm(products.difference(in_the_end, held)),
-        total=products.norm(products.difference(in_the_end, ideal)),
-        ideal=products.norm(whole),
+        averaging=low_rank.norm(low_rank.difference(untruncated, ideal)),
+        truncation=low_rank.norm(low_rank.difference(held, untruncated)),
+        step=0.0 if in_the_end is held else low_rank.norm(low_rank.difference(in_the_end, held)),
+        total=low_rank.norm(low_rank.difference(in_the_end, ideal)),
+        ideal=low_rank.norm(whole),
     )
 
 
@@ -166,5 +166,5 @@ def broadcast_error(aggregate: Aggregate, rank: int, offset: Factors | None, mer
         return 0.0
     own = aggregate.share(rank, offset)
     held = aggregate.held()
-    whole = held if merged is None else products.add(held, merged)
-    return relative(products.norm(products.difference(own, held)), products.norm(whole))
+    whole = held if merged is None else low_rank.add(held, merged)
+    return relative(low_rank.norm(low_rank.difference(own, held)), low_rank.norm(whole))

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, get_args
 
 from ilora.checks import allow, listed, number, one_line, one_of, whole
-from ilora.clashes import refuse_epochs, refuse_regression
+from ilora.lora.scaling import Scaling
 from ilora.methods import Recipe, resolve
-from ilora.scaling import Scaling
+from ilora.methods.compatibility import refuse_epochs, refuse_regression
 from ilora.tasks import TASKS, TaskCard
 from ilora.tasks.catalogue import PLAIN_NAMES, TARGETS
 

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from ilora.dashboard import trying
-from ilora.dashboard.explorer import explore
-from ilora.dashboard.navigation import title
+from ilora.lab.dashboard.controls.run_explorer import explore
+from ilora.lab.dashboard.navigation import title
+from ilora.lab.dashboard.views import aggregation
 
 MADE_UP, REAL = "Made-up clients", "A run's real factors"
 
@@ -17,6 +17,6 @@ source = st.segmented_control(
     "Try the rules on", [MADE_UP, REAL], default=MADE_UP, required=True, key="aggregation.source", persist_state="session"
 )
 if source == REAL:
-    explore(trying.from_run, factors=True)
+    explore(aggregation.from_run, factors=True)
 else:
-    trying.made_up()
+    aggregation.made_up()

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from ilora.dashboard import link, rewarding
-from ilora.dashboard.form import experiment_form
-from ilora.dashboard.navigation import title
+from ilora.lab.dashboard import url
+from ilora.lab.dashboard.controls.experiment_form import experiment_form
+from ilora.lab.dashboard.navigation import title
+from ilora.lab.dashboard.views import rewards
 
 KINDS = {"aer": "An entropy thermostat", "mor": "A router of rewards"}
 
@@ -24,11 +25,11 @@ kind = st.segmented_control(
     key="alignment.kind",
     persist_state="session",
 )
-rewarding.about(kind)
-runs = rewarding.newest(kind)
+rewards.about(kind)
+runs = rewards.newest(kind)
 busy = any(run.active for run in runs.values())
 started = st.button(
-    f"Run all {len(rewarding.VARIANTS[kind])} variants",
+    f"Run all {len(rewards.VARIANTS[kind])} variants",
     type="primary",
     icon=":material/play_arrow:",
     key=f"alignment.run.{kind}",
@@ -37,12 +38,12 @@ started = st.button(
     help="One run for each, on the same seed, clients and batches, with the settings on the left.",
 )
 if started and experiment:
-    rewarding.start(rewarding.variants(experiment, kind), kind)
+    rewards.start(rewards.variants(experiment, kind), kind)
     st.rerun()
-if refused := st.session_state.pop(rewarding.REFUSED, ""):
+if refused := st.session_state.pop(rewards.REFUSED, ""):
     st.error(refused, icon=":material/error:")
-link.publish(experiment)
+url.publish(experiment)
 if runs:
-    rewarding.view(kind)
+    rewards.view(kind)
 else:
     st.info("Nothing has been run yet. Thirty rounds show the thermostat at work; eight are enough for the router.")

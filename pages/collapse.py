@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from ilora.dashboard.blocks import chart_block
-from ilora.dashboard.explorer import explore
-from ilora.dashboard.navigation import title
-from ilora.dashboard.view import View
+from ilora.lab.dashboard.charts.block import chart_block
+from ilora.lab.dashboard.charts.view import View
+from ilora.lab.dashboard.controls.run_explorer import explore
+from ilora.lab.dashboard.navigation import title
 
 
 def draw(view: View) -> None:

@@ -2,20 +2,21 @@
 
 import streamlit as st
 
-from ilora.dashboard import comparing, lab, link, side_by_side
-from ilora.dashboard.blocks import welcome_picture
-from ilora.dashboard.form import experiment_form
-from ilora.dashboard.navigation import title
+from ilora.lab.dashboard import data_access, url
+from ilora.lab.dashboard.charts.block import welcome_picture
+from ilora.lab.dashboard.controls.experiment_form import experiment_form
+from ilora.lab.dashboard.navigation import title
+from ilora.lab.dashboard.views import compare, compare_start
 from ilora.methods import METHODS
 
 title("Which method does better?")
-lab.store()
-runs = comparing.compared_runs()
+data_access.store()
+runs = compare_start.compared_runs()
 with st.sidebar:
     experiment = experiment_form(with_method=False)
 
-st.session_state.setdefault("compare.methods", list(METHODS)[: comparing.FIRST])
-offered = comparing.choices()
+st.session_state.setdefault("compare.methods", list(METHODS)[: compare_start.FIRST])
+offered = compare_start.choices()
 left, right = st.columns([4, 1])
 chosen = left.multiselect(
     "Methods",
@@ -28,7 +29,7 @@ chosen = left.multiselect(
 seeds = right.number_input(
     "Seeds",
     1,
-    comparing.MOST_SEEDS,
+    compare_start.MOST_SEEDS,
     key="compare.seeds",
     persist_state="session",
     help="Every method under so many seeds, from the one on the left. With two or more, differences are tested.",
@@ -36,7 +37,7 @@ seeds = right.number_input(
 problem, entrants = "", []
 if experiment:
     try:
-        entrants = comparing.entrants(experiment, chosen, seeds)
+        entrants = compare_start.entrants(experiment, chosen, seeds)
     except ValueError as error:
         problem = str(error)
 if problem:
@@ -52,13 +53,13 @@ started = st.button(
     help="Start one run per method and seed.",
 )
 if started and entrants:
-    comparing.start(entrants)
+    compare_start.start(entrants)
     st.rerun()
-if refused := st.session_state.pop(comparing.REFUSED, ""):
+if refused := st.session_state.pop(compare_start.REFUSED, ""):
     st.error(refused, icon=":material/error:")
-link.publish(experiment, runs=",".join(run.id for run in runs))
+url.publish(experiment, runs=",".join(run.id for run in runs))
 if runs:
-    side_by_side.comparison_view(runs)
+    compare.comparison_view(runs)
 else:
     welcome_picture(
         experiment,

@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from ilora.dashboard.blocks import chart_block
-from ilora.dashboard.explorer import explore, shown_run
-from ilora.dashboard.navigation import title
-from ilora.dashboard.pairing import on_and_off
-from ilora.dashboard.view import View
+from ilora.lab.dashboard.charts.block import chart_block
+from ilora.lab.dashboard.charts.view import View
+from ilora.lab.dashboard.controls.run_explorer import explore, shown_run
+from ilora.lab.dashboard.navigation import title
+from ilora.lab.dashboard.views.drift import on_and_off
 
 
 def draw(view: View) -> None:

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from ilora.dashboard.glossary import GLOSSARY, TITLES
-from ilora.dashboard.navigation import title
+from ilora.lab.content.glossary import GLOSSARY, TITLES
+from ilora.lab.dashboard.navigation import title
 
 title("What does this word mean?")
 st.caption("The same explanations appear wherever a question mark stands beside a control, a number or a chart.")

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from ilora import jobs
-from ilora.dashboard import lab, link
-from ilora.dashboard.film import show_film
-from ilora.dashboard.navigation import title
 from ilora.experiment import Experiment
-from ilora.store import StoreError
+from ilora.lab.dashboard import data_access, url
+from ilora.lab.dashboard.charts.animation import show_film
+from ilora.lab.dashboard.navigation import title
+from ilora.lab.runs import pool
+from ilora.lab.runs.store import StoreError
 
 DOORS = {
     "playground": ("Play", ":material/experiment:", "What happens if …? Change ranks, data and method, and watch real training."),
@@ -17,8 +17,8 @@ DOORS = {
 }
 
 title("What is federated LoRA?")
-lab.store()
-if link.describes_experiment() or link.asked("run"):  # a link from when the playground was the first page
+data_access.store()
+if url.describes_experiment() or url.asked("run"):  # a link from when the playground was the first page
     st.switch_page("pages/playground.py", query_params=st.query_params.to_dict())
 st.markdown(
     "Many **clients** improve one pretrained model together, and nobody shows their data. The model stays frozen. Each client"
@@ -32,7 +32,7 @@ if st.button(
     "Run it yourself now", type="primary", icon=":material/play_arrow:", key="home.run", help="The default experiment, live."
 ):
     try:
-        st.switch_page("pages/playground.py", query_params={"run": jobs.submit(lab.store(), Experiment())})
+        st.switch_page("pages/playground.py", query_params={"run": pool.submit(data_access.store(), Experiment())})
     except StoreError as error:
         st.error(str(error), icon=":material/error:")
 with st.grid("auto", min_column_width=240, gap="small"):

@@ -2,24 +2,24 @@
 
 import streamlit as st
 
-from ilora.classroom import Classroom, new_learner, read_learner, read_room
-from ilora.dashboard import lab, link
-from ilora.dashboard.lessons import lesson_view, overview
-from ilora.dashboard.navigation import title
-from ilora.lessons import all_lessons
+from ilora.lab.content.classroom import Classroom, new_learner, read_learner, read_room
+from ilora.lab.content.lessons import all_lessons
+from ilora.lab.dashboard import data_access, url
+from ilora.lab.dashboard.navigation import title
+from ilora.lab.dashboard.views.learn import lesson_view, overview
 
-lesson = all_lessons().get(link.asked("lesson"))
+lesson = all_lessons().get(url.asked("lesson"))
 title(lesson.question if lesson else "How does it work?")
-room = Classroom(lab.store())
-learner = read_learner(link.asked("learner")) or st.session_state.get("learner") or new_learner()
-code = read_room(link.kept("room"))
+room = Classroom(data_access.store())
+learner = read_learner(url.asked("learner")) or st.session_state.get("learner") or new_learner()
+code = read_room(url.kept("room"))
 st.session_state["learner"] = learner
-if link.asked("learner") != learner:
-    link.note(learner=learner)
+if url.asked("learner") != learner:
+    url.note(learner=learner)
 if lesson:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(
-            "All lessons", icon=":material/arrow_back:", type="tertiary", key="learn.back", on_click=link.drop, args=("lesson",)
+            "All lessons", icon=":material/arrow_back:", type="tertiary", key="learn.back", on_click=url.drop, args=("lesson",)
         )
         st.caption(f"{lesson.title} · {lesson.minutes} minutes" + (f" · room {code}" if code else ""), width="content")
     lesson_view(lesson, room, learner, code)

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from ilora.dashboard.navigation import title
-from ilora.ingredients import INGREDIENTS
-from ilora.limits import LIMITS, Limit
+from ilora.lab.content.limits import LIMITS, Limit
+from ilora.lab.dashboard.navigation import title
 from ilora.methods import METHODS, PROVENANCE, Method
+from ilora.methods.ingredients import INGREDIENTS
 
 
 def show(limit: Limit) -> None:

@@ -3,11 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from ilora import properties
-from ilora.dashboard.blocks import provenance_badge, show_formula, show_sources
-from ilora.dashboard.navigation import title
-from ilora.ingredients import INGREDIENTS, STAGES
-from ilora.methods import METHODS, PROVENANCE, Method
+from ilora.lab.dashboard.charts.block import provenance_badge, show_formula, show_sources
+from ilora.lab.dashboard.navigation import title
+from ilora.methods import METHODS, PROVENANCE, Method, properties
+from ilora.methods.ingredients import INGREDIENTS, STAGES
 
 PLAIN = Method(title="")
 

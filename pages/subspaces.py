@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import streamlit as st
 
-from ilora.dashboard.blocks import chart_block
-from ilora.dashboard.depth import CLIENT, chosen_client, labels
-from ilora.dashboard.explorer import explore
-from ilora.dashboard.lens import SIDES
-from ilora.dashboard.navigation import title
-from ilora.dashboard.view import View
+from ilora.lab.dashboard.charts.block import chart_block
+from ilora.lab.dashboard.charts.subspaces import CLIENT, chosen_client, labels
+from ilora.lab.dashboard.charts.view import View
+from ilora.lab.dashboard.controls.round_and_layer import SIDES
+from ilora.lab.dashboard.controls.run_explorer import explore
+from ilora.lab.dashboard.navigation import title
 
 
 def draw(view: View) -> None:

@@ -1,7 +1,7 @@
 """Teach: a room for a class, and a link that shows no more than needed."""
 
-from ilora.dashboard.navigation import title
-from ilora.dashboard.teaching import link_builder, room_view
+from ilora.lab.dashboard.navigation import title
+from ilora.lab.dashboard.views.teach import link_builder, room_view
 
 title("How do I use it in a class?")
 room_view()

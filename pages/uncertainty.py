@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from ilora.dashboard.explorer import explore
-from ilora.dashboard.navigation import title
-from ilora.dashboard.sureness import page
+from ilora.lab.dashboard.controls.run_explorer import explore
+from ilora.lab.dashboard.navigation import title
+from ilora.lab.dashboard.views.uncertainty import page
 
 title("How sure is the model, and should it be?")
 st.markdown(

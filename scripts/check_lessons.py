@@ -14,7 +14,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import ilora
-from ilora.lessons import Histories, Lesson, all_lessons
+from ilora.lab.content.lessons import Histories, Lesson, all_lessons
 
 
 def histories(lesson: Lesson, seed: int, known: dict[str, pd.DataFrame]) -> Histories:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ilora.lessons import Lesson, Step, all_lessons
-from ilora.reproduce import as_python, notebook
+from ilora.lab.content.lessons import Lesson, Step, all_lessons
+from ilora.lab.content.reproduce import as_python, notebook
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 SINGLE = {  # a chart of one run -> the figure that draws it

@@ -1,6 +1,6 @@
 """Record the default experiment for the app to show before anybody has run anything: `python scripts/record_run.py`.
 
-Writes data/recorded-run.zip, a run as `ilora.archive` exports it, made small: factors in float16 and of three layers only.
+Writes data/recorded-run.zip, a run as `ilora.lab.runs.archive` exports it, made small: factors in float16, of three layers.
 """
 
 import io
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from safetensors.numpy import save
 
-from ilora.archive import FORMAT
 from ilora.experiment import Experiment
-from ilora.recorded import FILE
+from ilora.lab.content.recorded_run import FILE
+from ilora.lab.runs.archive import FORMAT
 from ilora.records import Round
-from ilora.simulation import Simulation
-from ilora.tensorfiles import FORMAT as TENSORS
+from ilora.simulation.round_loop import Simulation
+from ilora.tensor_files import FORMAT as TENSORS
 
 
 def shrunk(round: Round) -> bytes:

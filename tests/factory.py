@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from ilora.claims import end
 from ilora.experiment import Experiment
+from ilora.lab.runs.leases import end
+from ilora.lab.runs.store import Store
 from ilora.records import LayerRecord, Round, RunFacts
-from ilora.store import Store
 
 LAYERS = tuple(f"vit.encoder.layer.{block}.attention.attention.{name}" for block in range(2) for name in ("query", "value"))
 RANKS = (2, 4, 8, 16)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ilora
-from ilora import diagnostics, products
-from ilora.adapters import Factors, Stack
+from ilora import diagnostics
+from ilora.lora import low_rank
+from ilora.lora.factors import Factors, Stack
 from tests.toy import best, dense, dense_qr, draw_clients, draw_weights, length
 
 RANKS = [2, 4, 1, 3]
@@ -190,7 +191,7 @@ def test_the_aggregation_error_splits_into_averaging_and_truncation(method, opti
         assert error.step == 0.0
     halved = replace(got, bank=Factors(got.bank.A / 2, got.bank.B))
     stepped = diagnostics.aggregation_error(got, None, halved)
-    assert stepped.step == pytest.approx(products.norm(products.difference(halved.held(), got.held())), abs=1e-8)
+    assert stepped.step == pytest.approx(low_rank.norm(low_rank.difference(halved.held(), got.held())), abs=1e-8)
     assert stepped.step > 0
     assert (stepped.averaging, stepped.truncation) == pytest.approx((error.averaging, error.truncation), abs=1e-8)
 

@@ -38,7 +38,7 @@ def test_a_plug_in_stands_in_the_list_of_methods_and_its_options_are_settings(tm
     rule, *_, refusal, option = blocks("docs/add-a-method.md", "python")
     plug_in = tmp_path / "owners.py"
     plug_in.write_text(rule, encoding="utf-8")
-    listed = run_python("from ilora.cli import main; main(['methods'])", tmp_path, ILORA_PLUGINS=str(plug_in))
+    listed = run_python("from ilora.lab.cli import main; main(['methods'])", tmp_path, ILORA_PLUGINS=str(plug_in))
     assert "Owners' mean" in listed
     run_python(f"from owners import owners_mean\n{option}", tmp_path)
     asked = "try: ilora.Experiment(method='owners', options={'upload': 'rotate'})\nexcept ValueError as error: print(error)"

@@ -29,7 +29,7 @@ def test_a_round_runs_where_streamlit_and_plotly_cannot_be_imported_and_every_pu
         "import ilora\n"
         "experiment = ilora.Experiment(ranks=[2, 4], rounds=1, local_steps=1, batch_size=2, options={'correction': 'none'})\n"
         "assert len(ilora.run(experiment).history) == 1\n"
-        "import ilora.claims, ilora.records, ilora.sentences, ilora.store\n"
+        "import ilora.lab.runs.leases, ilora.records, ilora.lab.captions.rounds, ilora.lab.runs.store\n"
         "names = {name: getattr(ilora, name) for name in ilora.__all__}\n"
         "assert all(getattr(ilora, name) is names[name] for name in names)\n"
         "assert [round.index for round in ilora.simulate(experiment)] == [1], ilora.simulate\n"

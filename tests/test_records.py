@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from ilora.api import simulate
 from ilora.records import MOST_PAIRED, Round
-from ilora.running import simulate
 from tests.toy import small_tasks, toy_experiment
 
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ilora import simulation as simulation_module
 from ilora.experiment import Experiment
-from ilora.simulation import Simulation
+from ilora.simulation import round_loop as simulation_module
+from ilora.simulation.round_loop import Simulation
 from ilora.tasks import TASKS, load_task
 from ilora.tasks.base import Backbone, Data, Task
 from ilora.tasks.catalogue import BackboneCard, TaskCard

@@ -7,9 +7,9 @@ factorised anew, and exact sums that go into the base.
 import torch
 from torch import Tensor
 
-from ilora import products
-from ilora.adapters import Factors, Stack
-from ilora.aggregation import Aggregate, Upload, learned_terms, weighted_update
+from ilora.lora import low_rank
+from ilora.lora.aggregation import Aggregate, Upload, learned_terms, weighted_update
+from ilora.lora.factors import Factors, Stack
 
 # --- averages of slots -------------------------------------------------------------------------------------------------
 
@@ -85,11 +85,11 @@ def corrected_mean(upload: Upload, form: str = "closed", penalty: float = 0.01) 
     """
     averaged, s = mean(upload), upload.scaling(upload.rank)
     A, B = averaged.bank
-    gap = products.difference(upload.learned(), averaged.held()).times(1 / s)
+    gap = low_rank.difference(upload.learned(), averaged.held()).times(1 / s)
     if form == "closed":
         gram = A @ A.T + penalty * torch.eye(len(A)).to(A)
         return factor_bank(upload, Factors(A, B + torch.linalg.solve(gram, A @ gap.A.T @ gap.B.T).T))
-    dB, exact = torch.zeros_like(B), products.add(gap, Factors(A, B))
+    dB, exact = torch.zeros_like(B), low_rank.add(gap, Factors(A, B))
     for _ in range(200):
         dB = dB - 0.1 * (2 * penalty * dB - cosine_slope(exact, Factors(A, B + dB)))
     return factor_bank(upload, Factors(A, B + dB))
@@ -97,10 +97,10 @@ def corrected_mean(upload: Upload, form: str = "closed", penalty: float = 0.01) 
 
 def cosine_slope(X: Factors, Y: Factors) -> Tensor:
     """The gradient of cos(X, Y) with respect to Y's B; zero where one of the two is zero and has no direction."""
-    length, size = products.inner(X, X).sqrt(), products.inner(Y, Y).sqrt()
+    length, size = low_rank.inner(X, X).sqrt(), low_rank.inner(Y, Y).sqrt()
     if not length * size > 0:
         return torch.zeros_like(Y.B)
-    return X.B @ (X.A @ Y.A.T) / (length * size) - products.inner(X, Y) / (length * size**3) * Y.B @ (Y.A @ Y.A.T)
+    return X.B @ (X.A @ Y.A.T) / (length * size) - low_rank.inner(X, Y) / (length * size**3) * Y.B @ (Y.A @ Y.A.T)
 
 
 # --- exact sums, factorised anew ---------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def truncated_svd(upload: Upload, deltas: bool = True, split: str = "B") -> Aggr
 
 def svd_bank(upload: Upload, update: Factors, split: str = "B", deltas: bool = True) -> Aggregate:
     """The update as a bank of singular directions, the strongest first; S stands on A, on B, or its root on "both"."""
-    U, S, V = products.svd(update, upload.rank)
+    U, S, V = low_rank.svd(update, upload.rank)
     one, root = torch.ones_like(S), S.sqrt()
     on_A, on_B = {"A": (S, one), "B": (one, S), "both": (root, root)}[split]
     return factorised(upload, Factors(on_A[:, None] * V.T, U * on_B), "A" if split == "A" else "B", deltas)
@@ -124,12 +124,12 @@ def svd_bank(upload: Upload, update: Factors, split: str = "B", deltas: bool = T
 
 def concatenated_qr(upload: Upload, deltas: bool = True) -> Aggregate:
     """[B_1 ... B_K] [p_1 A_1; ...; p_K A_K] = Q R; B = Q[:, :r], A = R[:r] (ILoRA, arXiv:2511.16069)."""
-    return factorised(upload, products.qr(summed(upload, deltas), upload.rank), "A", deltas)
+    return factorised(upload, low_rank.qr(summed(upload, deltas), upload.rank), "A", deltas)
 
 
 def concatenated_pivoted_qr(upload: Upload, deltas: bool = True) -> Aggregate:
     """As `concatenated_qr`, the columns that carry most first (ours: the cut no longer depends on the order of inputs)."""
-    return factorised(upload, products.pivoted_qr(summed(upload, deltas), upload.rank), "A", deltas)
+    return factorised(upload, low_rank.pivoted_qr(summed(upload, deltas), upload.rank), "A", deltas)
 
 
 def rank_partitions(upload: Upload, split: str = "B") -> Aggregate:
@@ -147,7 +147,7 @@ def rank_partitions(upload: Upload, split: str = "B") -> Aggregate:
         terms, share = (clients, owns / owns.sum()) if owns.sum() > 0 else (server, owns.new_ones(1))
         parts += [band(term, low, high).concatenate(share) for term in terms]
         low = high
-    return svd_bank(upload, products.add(*parts), split)
+    return svd_bank(upload, low_rank.add(*parts), split)
 
 
 def band(stacked: Stack, low: int, high: int) -> Stack:
@@ -157,11 +157,11 @@ def band(stacked: Stack, low: int, high: int) -> Stack:
 
 def full_rank_deltas(upload: Upload) -> Aggregate:
     """G <- G + sum_k p_k s_k (B_k A_k - B_k^0 A_k^0); the server keeps every direction (FedHL, arXiv:2505.18494)."""
-    change = products.difference(
+    change = low_rank.difference(
         weighted_update(upload.sent, upload.weights, upload.scaling, None),
         weighted_update(upload.start, upload.weights, upload.scaling, None),
     )
-    whole = change if upload.held is None else products.add(upload.held, change)
+    whole = change if upload.held is None else low_rank.add(upload.held, change)
     cut = svd_bank(upload, whole)
     return Aggregate(cut.bank, cut.ideal, cut.scaling, cut.bank.rank, cut.carrier)
 
@@ -188,7 +188,7 @@ def stack(upload: Upload) -> Aggregate:
 
 def thresholded_stack(upload: Upload, energy: float = 0.99) -> Aggregate:
     """The stack through an SVD, cut where `energy` of it is kept, the same for all, merged (FLoRIST, arXiv:2506.09199)."""
-    U, S, V = products.svd(upload.learned())
+    U, S, V = low_rank.svd(upload.learned())
     kept = S.square().cumsum(0) < energy * S.square().sum()
     p = min(int(kept.sum()) + 1, len(S))
     bank = Factors(V.T[:p], U[:, :p] * S[:p])
@@ -198,5 +198,5 @@ def thresholded_stack(upload: Upload, energy: float = 0.99) -> Aggregate:
 def mean_and_residual(upload: Upload) -> Aggregate:
     """Mean A and B, and what they miss, dW - B A, merged into everyone's base (FedEx-LoRA, arXiv:2410.09432, eq. 8)."""
     averaged = mean(upload)
-    residual = products.difference(upload.learned(), averaged.held())
+    residual = low_rank.difference(upload.learned(), averaged.held())
     return Aggregate(averaged.bank, upload.ideal, upload.scaling, upload.rank, offset=averaged.offset, residual=residual)

@@ -11,14 +11,14 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from ilora.adapters import slot_mask
-from ilora.features import class_means, guessed, linear_dependence, principal_plane
-from ilora.local_work import LocalWork, Step, Train, Trained
+from ilora.lora.factors import slot_mask
 from ilora.randomness import numpy_generator, torch_generator
-from ilora.stacked import Output, Parameters, slice_clients
+from ilora.stages.context import Setting, Shared, Turn
+from ilora.stages.features import class_means, guessed, linear_dependence, principal_plane
 from ilora.stages.objectives import per_sample
 from ilora.tasks.base import Data
-from ilora.turn import Setting, Shared, Turn
+from ilora.training.client_model import Output, Parameters, slice_clients
+from ilora.training.local_work import LocalWork, Step, Train, Trained
 
 MOST_OTHERS = 8  # clients whose features one client borrows in a round
 POINTS = 12  # samples of each client in the pictures of the two branches

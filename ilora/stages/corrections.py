@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch.nn import functional
 
-from ilora.local_work import LocalWork
-from ilora.stacked import Parameters
-from ilora.turn import Setting, Turn
+from ilora.stages.context import Setting, Turn
+from ilora.training.client_model import Parameters
+from ilora.training.local_work import LocalWork
 
 
 def none(turn: Turn) -> None:

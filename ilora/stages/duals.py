@@ -10,14 +10,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ilora import products
-from ilora.adapters import Factors, Stack
-from ilora.aggregation import Aggregate
-from ilora.local_work import Step
-from ilora.stacked import Parameters
+from ilora.lora import low_rank
+from ilora.lora.aggregation import Aggregate
+from ilora.lora.factors import Factors, Stack
+from ilora.stages.context import Setting, Turn
 from ilora.stages.objectives import cross_entropy
 from ilora.stages.proximal import Movement, inner, movement
-from ilora.turn import Setting, Turn
+from ilora.training.client_model import Parameters
+from ilora.training.local_work import Step
 
 
 def recompress(stack: Stack, slots: int) -> tuple[Stack, Tensor]:
@@ -140,7 +140,7 @@ class DualShift:
         terms = [aggregate.held().times(self.d), product[0]]
         if not aggregate.merge:
             terms.append(turn.server_update(layer).times(1 - self.d))
-        U, S, V = products.svd(products.add(*terms), aggregate.rank)
+        U, S, V = low_rank.svd(low_rank.add(*terms), aggregate.rank)
         return Aggregate(Factors(V.T, U * S), aggregate.ideal, aggregate.scaling, aggregate.rank, "B", merge=aggregate.merge)
 
     def head(self, turn: Turn, before: Parameters, mean: Parameters) -> Parameters:

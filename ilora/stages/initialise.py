@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ilora.adapters import Factors
-from ilora.products import signed_qr
+from ilora.lora.factors import Factors
+from ilora.lora.low_rank import signed_qr
+from ilora.lora.scaling import Scaling
 from ilora.randomness import torch_generator
-from ilora.scaling import Scaling
 
 
 class Start(NamedTuple):

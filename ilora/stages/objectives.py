@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ilora.adapters import slot_mask
-from ilora.local_work import Step
-from ilora.losses import sample_losses
-from ilora.stacked import Parameters
+from ilora.lora.factors import slot_mask
+from ilora.training.client_model import Parameters
+from ilora.training.local_work import Step
+from ilora.training.losses import sample_losses
 
 
 def cross_entropy(step: Step) -> Tensor:

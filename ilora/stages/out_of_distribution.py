@@ -6,11 +6,11 @@ A tension on purpose: inside a client strange samples count more, and a client f
 import torch
 from torch import Tensor
 
-from ilora.local_work import Step
-from ilora.stacked import Parameters
+from ilora.stages.context import Setting, Turn
 from ilora.stages.objectives import cross_entropy, per_sample
 from ilora.stages.weighting import samples
-from ilora.turn import Setting, Turn
+from ilora.training.client_model import Parameters
+from ilora.training.local_work import Step
 
 BEHIND = 2**40  # an index behind that of every sample
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ilora import diagnostics
-from ilora.adapters import Stack
-from ilora.local_work import Step
-from ilora.stacked import Base, Parameters, layer_stack, layers_of
+from ilora.lora.factors import Stack
 from ilora.stages.objectives import cross_entropy
+from ilora.training.client_model import Base, Parameters, layer_stack, layers_of
+from ilora.training.local_work import Step
 
 Movement = dict[str, Stack | Tensor]  # a layer's product as a stack, or one parameter's change (K, ...)
 

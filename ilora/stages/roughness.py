@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from ilora.adapters import Stack
-from ilora.local_work import Step
+from ilora.lora.factors import Stack
 from ilora.randomness import torch_generator
-from ilora.stacked import Parameters, layer_stack
+from ilora.stages.context import Setting, Turn
 from ilora.stages.objectives import cross_entropy
 from ilora.stages.proximal import inner, movement
-from ilora.turn import Setting, Turn
+from ilora.training.client_model import Parameters, layer_stack
+from ilora.training.local_work import Step
 
 
 def roughness(slices: Tensor, normalise: str) -> Tensor:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ilora.adapters import Factors
-from ilora.aggregation import Aggregate
-from ilora.stacked import Parameters
-from ilora.turn import Setting, Turn
+from ilora.lora.aggregation import Aggregate
+from ilora.lora.factors import Factors
+from ilora.stages.context import Setting, Turn
+from ilora.training.client_model import Parameters
 
 
 def take(turn: Turn, layer: str, aggregate: Aggregate) -> Aggregate:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ilora.randomness import torch_generator
-from ilora.stacked import Parameters
-from ilora.turn import Setting, Shared, Turn
+from ilora.stages.context import Setting, Shared, Turn
+from ilora.training.client_model import Parameters
 
 
 def both(turn: Turn) -> Shared:

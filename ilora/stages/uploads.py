@@ -6,11 +6,11 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from ilora.adapters import slot_mask
-from ilora.stacked import Parameters
+from ilora.lora.factors import slot_mask
+from ilora.stages.context import Setting, Slots, Turn, slots_of
 from ilora.stages.objectives import shorter, tail_size
 from ilora.stages.sharing import slot_norms
-from ilora.turn import Setting, Slots, Turn, slots_of
+from ilora.training.client_model import Parameters
 
 
 def as_is(turn: Turn) -> Parameters:

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from ilora import diagnostics, products
-from ilora.aggregation import weighted_update
-from ilora.turn import Turn
+from ilora import diagnostics
+from ilora.lora import low_rank
+from ilora.lora.aggregation import weighted_update
+from ilora.stages.context import Turn
 
 
 def samples(turn: Turn) -> Tensor:
@@ -43,9 +44,9 @@ def inverse_truncation(turn: Turn, floor: float = 0.1) -> Tensor:
     for layer in turn.layers:
         start, offset = turn.stack(turn.start, layer), turn.base.offsets.get(layer)
         held = turn.server_update(layer)
-        size += products.norm(held) ** 2
+        size += low_rank.norm(held) ** 2
         for k in range(len(turn.ids)):
             own = weighted_update(start, torch.eye(len(start))[k], turn.setting.scaling, offset)
-            errors[k] += products.norm(products.difference(held, own)) ** 2
+            errors[k] += low_rank.norm(low_rank.difference(held, own)) ** 2
     p = 1 / (errors.to(turn.counts) / max(size, 1e-12) + floor)
     return p / p.sum()

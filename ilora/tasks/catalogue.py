@@ -43,7 +43,7 @@ class TaskCard:
     train_samples: int
     test_samples: int
     kind: str = "image"  # or "text"
-    metric: str = "accuracy"  # the main score, a key of ilora.metrics.METRICS
+    metric: str = "accuracy"  # the main score, a key of ilora.tasks.metrics.METRICS
     metrics: tuple[str, ...] = ("accuracy",)  # all its scores, the main one among them
     styles: tuple[str, ...] = ()  # the styles in which clients may see its samples, for attribute skew
     regression: bool = False  # labels are numbers, and the head has one output

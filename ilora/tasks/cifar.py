@@ -25,8 +25,8 @@ from ilora.tasks.styles import IMAGE_STYLES
 
 LAYOUTS: dict[str, Layout] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 SCRIPTS = {
-    CIFAR_VIT: "python -m ilora.tasks.pretrain_cifar",
-    CIFAR_VIT_50: "python -m ilora.tasks.pretrain_cifar --twin",
+    CIFAR_VIT: "python -m tools.pretrain.pretrain_cifar",
+    CIFAR_VIT_50: "python -m tools.pretrain.pretrain_cifar --twin",
 }
 MEAN, STD = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)  # of CIFAR-100's training images
 SCORED = 2_000  # test images on which an embedded backbone is scored: more would cost a CPU more than a round's training

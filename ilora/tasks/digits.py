@@ -56,7 +56,7 @@ def load_backbone(path: Path | None = None) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SPLIT_SEED)
         fresh = tiny_vit(labels=len(CARD.classes))
-    return load_embedded(fresh, path, "python -m ilora.tasks.pretrain_digits")
+    return load_embedded(fresh, path, "python -m tools.pretrain.pretrain_digits")
 
 
 def load(name: str, backbone: str, folder: Path) -> Task:

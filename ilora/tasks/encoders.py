@@ -32,5 +32,5 @@ def _place(name: str) -> Iterator[str]:
     try:
         yield str(place)
     except ValueError as error:
-        script = "python -m ilora.tasks.pretrain_text --glue FOLDER"
+        script = "python -m tools.pretrain.pretrain_text --glue FOLDER"
         raise RuntimeError(f"The backbone {place} is missing or damaged; `{script}` makes it again.") from error

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ilora.tasks.base import Data, Inputs
 from ilora.tasks.pretrained import cut_padding
-from ilora.tensorfiles import StoreError, read_tensors, write_tensors
+from ilora.tensor_files import StoreError, read_tensors, write_tensors
 
 LENGTH = 64  # tokens of a sentence or pair, the special ones included (arXiv:2511.16069 has 64 for GLUE)
 ARGUMENTS = ("input_ids", "token_type_ids", "attention_mask")

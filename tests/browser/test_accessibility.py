@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from ilora.dashboard.navigation import MENU
+from ilora.lab.dashboard.navigation import MENU
 from tests.conftest import IDLE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ilora.experiment import Experiment
-from ilora.store import Store
+from ilora.lab.runs.store import Store
 from tests.conftest import IDLE
 from tests.factory import store_run
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from ilora.store import Store
+from ilora.lab.runs.store import Store
 from tests.pages.test_alignment import store_variants
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

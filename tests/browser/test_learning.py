@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from ilora.lessons import all_lessons
-from ilora.store import Store
+from ilora.lab.content.lessons import all_lessons
+from ilora.lab.runs.store import Store
 from tests.factory import store_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from ilora.dashboard.navigation import MENU
+from ilora.lab.dashboard.navigation import MENU
 from tests.conftest import IDLE, ROOT, end_processes, free_port, wait_until_healthy
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from ilora import jobs
-from ilora.store import Store
+from ilora.lab.runs import pool
+from ilora.lab.runs.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Store:
     monkeypatch.setenv("ILORA_HOME", str(tmp_path))
-    monkeypatch.setattr(jobs, "tend", lambda store, most=None: "")
+    monkeypatch.setattr(pool, "tend", lambda store, most=None: "")
     return Store()
 
 

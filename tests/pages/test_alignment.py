@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ilora import rewarding
-from ilora.claims import end
-from ilora.dashboard.rewarding import VARIANTS, variants
 from ilora.experiment import Experiment
-from ilora.figures import rewards as figures
-from ilora.recipes.alignment import NOT_COVERED
+from ilora.lab.captions import rewards
+from ilora.lab.dashboard.views.rewards import VARIANTS, variants
+from ilora.lab.figures import rewards as figures
+from ilora.lab.runs.leases import end
+from ilora.methods.recipes.reward_learning import NOT_COVERED
 from tests.factory import make_facts, make_round
 
 
@@ -88,19 +88,19 @@ def test_the_trace_is_weighted_by_samples():
     uneven = replace(
         record, clients=record.clients | {"entropy": np.array([1.0, 0, 0, 0]), "samples": np.array([30, 10, 10, 10])}
     )
-    assert rewarding.trace([uneven])["entropy"].tolist() == [0.5]
+    assert rewards.trace([uneven])["entropy"].tolist() == [0.5]
 
 
 def test_a_pinned_valve_is_said_so():
     trace = pd.DataFrame({"index": [1, 2], "alpha": [0.0, 5.0]})
-    assert "pinned at its cap, 5" in rewarding.valve({"AER": trace}, 5.0)
-    assert "still 0" in rewarding.valve({"AER": trace[:1]}, 5.0)
+    assert "pinned at its cap, 5" in rewards.valve({"AER": trace}, 5.0)
+    assert "still 0" in rewards.valve({"AER": trace[:1]}, 5.0)
 
 
 @pytest.mark.parametrize(("worth", "verdict"), [((0.5, 0.6, 0.7), "Each step"), ((0.6, 0.5, 0.7), "Not every step")])
 def test_the_ladder_says_whether_each_step_helps(worth, verdict):
     names = ("One client's reward", "All rewards alike", "Router")
-    assert verdict in rewarding.ladder(dict(zip(names, worth, strict=True)) | {"Supervised FedAvg": 0.1})
+    assert verdict in rewards.ladder(dict(zip(names, worth, strict=True)) | {"Supervised FedAvg": 0.1})
 
 
 def test_the_map_names_the_client_that_counts_most_and_leaves_empty_cells_empty():
@@ -114,8 +114,8 @@ def test_the_map_names_the_client_that_counts_most_and_leaves_empty_cells_empty(
 def test_the_price_of_certainty_is_that_of_the_loss():
     from torch import linspace, tensor
 
-    from ilora.alignment.grpo import difficulty_bonus
+    from ilora.stages.policy_gradient import difficulty_bonus
 
     want = difficulty_bonus(tensor(0.7), linspace(0, 1, 9), 0.5)
-    np.testing.assert_allclose(rewarding.price(0.7, 8, {"bonus": "adaptive", "rho": 0.5}), want, atol=1e-6)
-    assert set(rewarding.price(0.7, 8, {"bonus": "fixed"})) == {0.7}
+    np.testing.assert_allclose(rewards.price(0.7, 8, {"bonus": "adaptive", "rho": 0.5}), want, atol=1e-6)
+    assert set(rewards.price(0.7, 8, {"bonus": "fixed"})) == {0.7}

@@ -5,9 +5,9 @@ import io
 import pandas as pd
 import pytest
 
-from ilora.dashboard import comparing, entrants, side_by_side
 from ilora.experiment import Experiment
-from ilora.measures import MEASURES
+from ilora.lab.analysis.measures import MEASURES
+from ilora.lab.dashboard.views import compare, compare_entrants, compare_start
 from tests.factory import store_run
 
 
@@ -47,7 +47,7 @@ def test_one_method_alone_cannot_be_compared(open_app):
 
 
 def test_modes_are_choices_of_their_own():
-    made = comparing.entrants(Experiment(clients=3), ["ilora", "ilora:official"])
+    made = compare_start.entrants(Experiment(clients=3), ["ilora", "ilora:official"])
     assert [dict(experiment.options) for experiment in made] == [{}, {"mode": "official"}]
     assert {experiment.clients for experiment in made} == {3}
 
@@ -55,13 +55,13 @@ def test_modes_are_choices_of_their_own():
 @pytest.mark.parametrize("chosen", [[], ["ilora"], ["ilora", "ilora"]])
 def test_too_few_choices_are_refused(chosen):
     with pytest.raises(ValueError, match="2 to 8"):
-        comparing.entrants(Experiment(), chosen)
+        compare_start.entrants(Experiment(), chosen)
 
 
 def test_stored_runs_stand_side_by_side(open_app, store):
     pair = stored_pair(store)
     app = open_app("compare", runs=",".join(pair))
-    assert len(app.get("bidi_component")) == len(side_by_side.SHOWN) + 1  # and the trade-off
+    assert len(app.get("bidi_component")) == len(compare.SHOWN) + 1  # and the trade-off
     assert "After round 2, test accuracy" in said(app) or "After round 2: test accuracy" in said(app)
     assert "Not like with like" not in said(app)
 
@@ -78,7 +78,7 @@ def test_personal_and_common_accuracy_are_on_charts_of_their_own(open_app, store
     assert "Test accuracy of the common model" in said(app)
     assert "Personal accuracy" in said(app)
     assert "No line for FedSA-LoRA where there is no common model" in said(app)
-    table, _ = entrants.table(entrants.entrants_of([store.run(run_id) for run_id in pair]))
+    table, _ = compare_entrants.table(compare_entrants.entrants_of([store.run(run_id) for run_id in pair]))
     assert pd.isna(table["Test accuracy"][0])
     assert table["Test accuracy"][1] > 0
 
@@ -89,7 +89,7 @@ def test_the_budget_stands_under_the_charts(open_app, store):
 
 
 def test_methods_that_learn_from_rewards_are_not_offered_and_not_drawn(open_app, store):
-    assert not {"aer", "mor"} & set(comparing.choices())
+    assert not {"aer", "mor"} & set(compare_start.choices())
     run_id = store_run(store, Experiment(rounds=1, method="aer"), done=1)
     app = open_app("compare", runs=",".join([run_id, *stored_pair(store)]))
     assert "AER" not in said(app)
@@ -103,21 +103,21 @@ def test_charts_against_megabytes(open_app, store):
 
 
 def test_the_best_of_a_column_is_marked_and_ties_are_not():
-    titles = [MEASURES[name].title for name in entrants.COLUMNS]
+    titles = [MEASURES[name].title for name in compare_entrants.COLUMNS]
     frame = pd.DataFrame({"Run": ["A", "B"], "Seeds": [1, 1], "Rounds": [3, 3], **{title: [1.0, 2.0] for title in titles}})
     half = frame[titles] * float("nan")
-    shown = entrants.marked(frame, half)
+    shown = compare_entrants.marked(frame, half)
     assert shown["Test accuracy"][1].startswith("**")
     assert shown["Test loss"][0].startswith("**")
     assert "**" not in "".join(shown["Subspace alignment"])
-    tied = entrants.marked(frame.assign(**{"Test accuracy": 0.5}), half)
+    tied = compare_entrants.marked(frame.assign(**{"Test accuracy": 0.5}), half)
     assert "**" not in "".join(tied["Test accuracy"])
 
 
 def test_the_csv_holds_every_round_of_every_run(open_app, store):
     pair = stored_pair(store)
     open_app("compare")
-    table = pd.read_csv(io.BytesIO(entrants.as_csv([store.run(run_id) for run_id in pair])))
+    table = pd.read_csv(io.BytesIO(compare_entrants.as_csv([store.run(run_id) for run_id in pair])))
     assert table.groupby("run")["index"].max().to_dict() == {pair[0]: 3, pair[1]: 2}
     assert set(table["method"]) == {"ilora", "fedit"}
 
@@ -125,7 +125,7 @@ def test_the_csv_holds_every_round_of_every_run(open_app, store):
 def test_names_tell_runs_apart(store, open_app):
     ids = [store_run(store, Experiment(rounds=1, seed=seed), done=1) for seed in (1, 2)]
     ids.append(store_run(store, Experiment(rounds=1, method="fedit"), done=1))
-    names = entrants.names_of([store.run(run_id) for run_id in ids])
+    names = compare_entrants.names_of([store.run(run_id) for run_id in ids])
     assert len(set(names.values())) == 3
     assert names[ids[2]] == "FedIT"
 
@@ -142,17 +142,17 @@ def test_a_task_with_another_score_is_compared_by_that_score(open_app, store):
     assert "Test Matthews correlation of the common model" in said(app)
     assert "After round 2: test Matthews correlation 0.412 for all." in said(app)
     assert "accuracy of the common model" not in said(app)
-    table, half = entrants.table(entrants.entrants_of([store.run(run_id) for run_id in pair]))
+    table, half = compare_entrants.table(compare_entrants.entrants_of([store.run(run_id) for run_id in pair]))
     assert "Personal Matthews correlation" in table
     assert "Test accuracy" not in table
-    assert len(entrants.marked(table, half, "score matthews")) == 2
+    assert len(compare_entrants.marked(table, half, "score matthews")) == 2
 
 
 def test_a_run_with_another_score_has_no_line_beside_accuracies(open_app, store):
     first = store_run(store, Experiment(rounds=2), done=2)
     other = store_run(store, Experiment(task="cola", rounds=2), done=2, scores={"matthews": 0.412})
     runs = [store.run(first), store.run(other)]
-    assert entrants.table(entrants.entrants_of(runs))[0]["Test accuracy"].isna().tolist() == [False, True]
+    assert compare_entrants.table(compare_entrants.entrants_of(runs))[0]["Test accuracy"].isna().tolist() == [False, True]
     assert "Not like with like: these runs also differ in" in said(open_app("compare", runs=f"{first},{other}"))
 
 
@@ -163,7 +163,7 @@ def test_seeds_multiply_the_runs_and_whole_seeds_come_first(open_app, store):
     assert not app.exception
     runs = sorted(store.runs(), key=lambda run: run.created)
     assert [run.experiment.seed for run in runs] == [4] * 4 + [5] * 4
-    assert len(entrants.entrants_of(runs)) == 4
+    assert len(compare_entrants.entrants_of(runs)) == 4
 
 
 def by_seed(store, accuracies):
@@ -184,10 +184,10 @@ def test_runs_of_one_experiment_under_several_seeds_are_one_line_with_a_tested_l
     assert "In test accuracy, ILoRA has the best mean. These 3 seeds tell it from FedIT." in text
     assert "Paired t-test over the seeds, Holm's correction for 1 comparison." in text
     assert "Not like with like" not in text
-    found = entrants.entrants_of(store.runs())
+    found = compare_entrants.entrants_of(store.runs())
     assert [len(entrant.runs) for entrant in found] == [3, 3]
-    mean, half = entrants.table(found)
-    shown = entrants.marked(mean, half)
+    mean, half = compare_entrants.table(found)
+    shown = compare_entrants.marked(mean, half)
     accuracy = dict(zip(shown["Run"], shown["Test accuracy"], strict=True))
     assert accuracy["ILoRA"].startswith("**85.3 %** ± 12.5")
     assert set(shown["Seeds"]) == {"3"}
@@ -205,7 +205,7 @@ def test_entrants_under_different_seeds_are_not_like_with_like(open_app, store):
 def test_a_run_that_is_there_twice_stands_by_itself(store, open_app):
     ids = [store_run(store, Experiment(rounds=1), done=1) for _ in range(2)]
     open_app("compare")
-    assert len(entrants.entrants_of([store.run(run_id) for run_id in ids])) == 2
+    assert len(compare_entrants.entrants_of([store.run(run_id) for run_id in ids])) == 2
 
 
 def test_two_measures_stand_against_each_other_and_the_dominated_is_named(open_app, store):

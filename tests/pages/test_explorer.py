@@ -2,9 +2,9 @@
 
 import pytest
 
-from ilora import recorded
-from ilora.dashboard import explorer
 from ilora.experiment import Experiment
+from ilora.lab.content import recorded_run
+from ilora.lab.dashboard.controls import run_explorer
 from tests.factory import LAYERS, store_run
 
 
@@ -22,8 +22,8 @@ def at(app, run_id):
 
 def test_without_a_run_the_recorded_one_is_shown(open_app):
     app = open_app("subspaces")
-    assert app.selectbox(key=explorer.RUN).value == recorded.ID
-    assert at(app, recorded.ID) == 15
+    assert app.selectbox(key=run_explorer.RUN).value == recorded_run.ID
+    assert at(app, recorded_run.ID) == 15
     assert "came with the program" in said(app)
     assert len(app.get("bidi_component")) >= 2
 
@@ -32,8 +32,8 @@ def test_the_newest_run_is_shown_and_another_can_be_picked(open_app, store):
     old = store_run(store, Experiment(rounds=3, seed=1), done=3)
     new = store_run(store, Experiment(rounds=2, seed=2), done=2)
     app = open_app("subspaces")
-    assert app.selectbox(key=explorer.RUN).value == new
-    app.selectbox(key=explorer.RUN).set_value(old).run()
+    assert app.selectbox(key=run_explorer.RUN).value == new
+    app.selectbox(key=run_explorer.RUN).set_value(old).run()
     assert at(app, old) == 3
     assert address(app)["run"] == old
 
@@ -42,7 +42,7 @@ def test_a_link_names_run_round_and_layer(open_app, store):
     first = store_run(store, done=4)
     store_run(store, done=2)
     app = open_app("subspaces", run=first, round="2", layer=LAYERS[1])
-    assert app.selectbox(key=explorer.RUN).value == first
+    assert app.selectbox(key=run_explorer.RUN).value == first
     assert at(app, first) == 2
     assert app.selectbox(key="layer").value == LAYERS[1]
     assert "round 2" in said(app)
@@ -51,8 +51,8 @@ def test_a_link_names_run_round_and_layer(open_app, store):
 @pytest.mark.parametrize("query", [{"run": "nothing-here", "round": "x"}, {"round": "-3"}, {"layer": "no such layer"}])
 def test_a_wrong_link_shows_something_all_the_same(open_app, query):
     app = open_app("subspaces", **query)
-    assert app.selectbox(key=explorer.RUN).value == recorded.ID
-    assert at(app, recorded.ID) == 15
+    assert app.selectbox(key=run_explorer.RUN).value == recorded_run.ID
+    assert at(app, recorded_run.ID) == 15
 
 
 def test_steps_stay_within_the_run(open_app, store):
@@ -79,12 +79,12 @@ def test_play_goes_from_the_first_round_to_the_last_and_pauses(open_app, store, 
     app = open_app("subspaces")
     app.button(key="play").click().run()
     seen = [at(app, run_id)]
-    monkeypatch.setattr(explorer, "PLAY_SECONDS", 0.0)  # every drawing is a tick
+    monkeypatch.setattr(run_explorer, "PLAY_SECONDS", 0.0)  # every drawing is a tick
     for _ in range(3):
         app.run()
         seen.append(at(app, run_id))
     assert seen == [1, 2, 3, 3]
-    assert not app.session_state[explorer.PLAYING]
+    assert not app.session_state[run_explorer.PLAYING]
 
 
 def test_the_round_survives_a_change_of_page(open_app, store):

@@ -6,10 +6,10 @@ import zipfile
 import pandas as pd
 import pytest
 
-from ilora.dashboard import exporting
-from ilora.dashboard.report import report
 from ilora.experiment import Experiment
-from ilora.store import StoreError
+from ilora.lab.dashboard.charts import downloads
+from ilora.lab.dashboard.charts.report import report
+from ilora.lab.runs.store import StoreError
 from tests.factory import store_run
 
 
@@ -37,17 +37,17 @@ def test_a_report_before_the_first_round_says_so(open_app, store):
 def test_parquet_and_zip_hold_the_run(open_app, store):
     open_app()
     run = store.run(store_run(store, done=3))
-    table = pd.read_parquet(io.BytesIO(exporting.parquet(store.history(run.id).reset_index(drop=True))))
+    table = pd.read_parquet(io.BytesIO(downloads.parquet(store.history(run.id).reset_index(drop=True))))
     assert list(table["accuracy"]) == list(store.history(run.id)["accuracy"])
-    mixed = exporting.parquet(pd.DataFrame({"x": pd.Series([1, "a"], dtype=object)}))
+    mixed = downloads.parquet(pd.DataFrame({"x": pd.Series([1, "a"], dtype=object)}))
     assert list(pd.read_parquet(io.BytesIO(mixed))["x"]) == ["1", "a"]
-    assert "run.json" in zipfile.ZipFile(io.BytesIO(exporting.whole(run))).namelist()
+    assert "run.json" in zipfile.ZipFile(io.BytesIO(downloads.whole(run))).namelist()
 
 
 def test_the_link_opens_the_same_settings(open_app, store):
     open_app()
     run = store.run(store_run(store, Experiment(method="flora", rounds=2, alpha=0.7), done=2))
-    path, _, query = exporting.link_to(run).partition("?")
+    path, _, query = downloads.link_to(run).partition("?")
     assert path.endswith("/playground")
     assert "method=flora" in query
     assert "alpha=0.7" in query
@@ -56,4 +56,4 @@ def test_the_link_opens_the_same_settings(open_app, store):
 def test_an_adapter_that_cannot_be_made_says_why(open_app, store):
     open_app()
     with pytest.raises((RuntimeError, StoreError), match="no finished round"):
-        exporting.adapter(store.run(store.add(Experiment())))
+        downloads.adapter(store.run(store.add(Experiment())))

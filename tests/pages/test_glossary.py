@@ -1,7 +1,7 @@
 """The glossary: one explanation per term, on one page and on hover."""
 
-from ilora.dashboard.glossary import GLOSSARY, explain_all
-from ilora.measures import MEASURES
+from ilora.lab.analysis.measures import MEASURES
+from ilora.lab.content.glossary import GLOSSARY, explain_all
 
 
 def said(app):

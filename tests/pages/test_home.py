@@ -2,10 +2,10 @@
 
 import json
 
-from ilora import recorded
-from ilora.dashboard.film import SLOW_ROUNDS, frames
 from ilora.experiment import Experiment
-from ilora.figures.story import PHASES
+from ilora.lab.content import recorded_run
+from ilora.lab.dashboard.charts.animation import SLOW_ROUNDS, frames
+from ilora.lab.figures.animation import PHASES
 
 
 def test_home_is_the_first_page_and_has_four_doors(open_app):
@@ -30,9 +30,9 @@ def test_an_old_link_to_the_first_page_still_opens_the_playground(open_app):
 
 def test_the_film_says_the_numbers_of_the_recorded_run():
     told = frames()
-    assert len(told) == SLOW_ROUNDS * len(PHASES) + recorded.run().done - SLOW_ROUNDS
-    for index in (1, recorded.run().done):
-        accuracy = recorded.round(index).accuracy
+    assert len(told) == SLOW_ROUNDS * len(PHASES) + recorded_run.run().done - SLOW_ROUNDS
+    for index in (1, recorded_run.run().done):
+        accuracy = recorded_run.round(index).accuracy
         merged = next(frame for frame in told if frame["caption"].startswith(f"Round {index}, aggregation"))
         assert f"{100 * accuracy:.0f} % of the test samples" in merged["caption"]
         assert f"server: {100 * accuracy:.0f} % right" in merged["figure"]

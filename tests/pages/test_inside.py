@@ -2,8 +2,8 @@
 
 import pytest
 
-from ilora.dashboard import stepping
 from ilora.experiment import Experiment
+from ilora.lab.dashboard.views import round
 from tests.factory import store_run
 
 CHART = "bidi_component"
@@ -66,11 +66,11 @@ def test_a_round_is_walked_step_by_step_and_the_learner_merges(open_app, store):
 
 def test_the_next_step_goes_on_from_the_one_that_is_shown_whatever_the_bar_sends_along(open_app):
     app = open_app("round")
-    names = list(stepping.DRAWN)
+    names = list(round.DRAWN)
     app.button(key="step.next").click().run()
-    app.button_group(key=stepping.STEP).set_value(names[0])  # where the bar stood in a browser that has not drawn yet
+    app.button_group(key=round.STEP).set_value(names[0])  # where the bar stood in a browser that has not drawn yet
     app.button(key="step.next").click().run()
-    assert app.session_state[stepping.STEP] == names[2]
+    assert app.session_state[round.STEP] == names[2]
 
 
 @pytest.mark.parametrize("method", ["fedhl", "fedsa-lora", "lora-a2", "flora"])

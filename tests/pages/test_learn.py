@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from ilora.claims import end
-from ilora.classroom import Classroom, new_learner
 from ilora.experiment import Experiment
-from ilora.lessons import all_lessons
+from ilora.lab.content.classroom import Classroom, new_learner
+from ilora.lab.content.lessons import all_lessons
+from ilora.lab.runs.leases import end
 from tests.factory import make_facts, make_round
 
 LESSON = all_lessons()["non-iid-clients"]

@@ -1,6 +1,6 @@
 """Methods: a card for each, with provenance and code."""
 
-from ilora.dashboard.blocks import SHORT
+from ilora.lab.dashboard.charts.block import SHORT
 from ilora.methods import METHODS, PROVENANCE
 
 

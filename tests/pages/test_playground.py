@@ -4,15 +4,16 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from ilora import tasks
-from ilora.dashboard import asking, fields, form, lab
-from ilora.dashboard.charts import CHARTS
-from ilora.dashboard.glossary import GLOSSARY
-from ilora.dashboard.view import View
 from ilora.experiment import Experiment
-from ilora.figures.frame import GREY
+from ilora.lab.content.glossary import GLOSSARY
+from ilora.lab.content.scenarios import SCENARIOS
+from ilora.lab.dashboard import data_access
+from ilora.lab.dashboard.charts.catalogue import CHARTS
+from ilora.lab.dashboard.charts.view import View
+from ilora.lab.dashboard.controls import experiment_form, form_field, sweep
+from ilora.lab.figures.frame import GREY
+from ilora.lab.runs.pace import duration
 from ilora.methods import METHODS
-from ilora.pace import duration
-from ilora.scenarios import SCENARIOS
 from tests.factory import make_facts, make_round, store_run
 
 DEFAULT = Experiment()
@@ -331,7 +332,7 @@ def test_a_run_that_does_not_exist_is_no_error(open_app):
 
 
 def test_the_screen_says_by_how_much_official_moves_the_model(open_app, store):
-    from ilora.claims import end
+    from ilora.lab.runs.leases import end
 
     experiment = Experiment(rounds=1, options={"mode": "official"})
     run_id = store.add(experiment, worker="test")
@@ -411,18 +412,18 @@ def test_a_client_can_be_left_out(open_app, store):
 )
 def test_a_click_on_a_client_leaves_it_out_or_takes_it_back(before, client, after, said):
     app = AppTest.from_function(click_on, args=(client,))
-    app.session_state[form.CURRENT], app.session_state[form.LEFT_OUT] = Experiment(clients=3), before
+    app.session_state[experiment_form.CURRENT], app.session_state[experiment_form.LEFT_OUT] = Experiment(clients=3), before
     app.run()
     assert not app.exception
-    assert app.session_state[form.LEFT_OUT] == after
+    assert app.session_state[experiment_form.LEFT_OUT] == after
     assert [toast.value for toast in app.toast] == said
 
 
 def click_on(client):
     """What the page calls when a mouse clicks on a client in a chart."""
-    from ilora.dashboard import leaving
+    from ilora.lab.dashboard.controls import leave_out
 
-    leaving.toggle(client)
+    leave_out.toggle(client)
 
 
 def test_charts_of_clients_say_who_is_left_out_now_and_next(open_app, store):
@@ -453,12 +454,12 @@ def test_a_pinned_run_stays_behind_the_next_one(open_app, store):
 
 def view_of(app):
     """What the charts of the page look at."""
-    run, ghost = (lab.find(app.session_state[key]) for key in ("playground.run", "playground.ghost"))
+    run, ghost = (data_access.find(app.session_state[key]) for key in ("playground.run", "playground.ghost"))
     assert run is not None
-    record, facts = lab.load_round(run, run.done), lab.facts(run)
+    record, facts = data_access.load_round(run, run.done), data_access.facts(run)
     assert record is not None
     assert facts is not None
-    return View(run, lab.history(run), record, facts, next(iter(record.layers)), ghost=ghost)
+    return View(run, data_access.history(run), record, facts, next(iter(record.layers)), ghost=ghost)
 
 
 def test_the_ghost_is_a_grey_line_beside_the_runs_own(open_app, store):
@@ -478,7 +479,7 @@ def test_a_press_on_a_settings_name_opens_its_sweep(open_app, store):
     app.button(key="pressed.run").click().run()
     assert not app.exception
     assert sorted(run.experiment.alpha for run in store.runs()) == [0.1, 10.0]
-    assert fields.PRESSED not in app.session_state
+    assert form_field.PRESSED not in app.session_state
 
 
 def test_a_sweep_that_was_open_when_the_page_was_left_is_closed_on_return(open_app):
@@ -491,15 +492,15 @@ def test_a_sweep_that_was_open_when_the_page_was_left_is_closed_on_return(open_a
 
 
 def test_a_swept_run_is_named_as_a_sentence_needs_it():
-    assert list(asking.variants(DEFAULT, "lr", [0.01])) == ["learning rate: 0.01"]
-    assert list(asking.variants(DEFAULT, "alpha", [0.1])) == ["Dirichlet α: 0.1"]
-    assert asking.title_of("lr") == "Learning rate"
+    assert list(sweep.variants(DEFAULT, "lr", [0.01])) == ["learning rate: 0.01"]
+    assert list(sweep.variants(DEFAULT, "alpha", [0.1])) == ["Dirichlet α: 0.1"]
+    assert sweep.title_of("lr") == "Learning rate"
 
 
 def test_only_what_can_be_swept_has_a_name_to_press(open_app):
     app = open_app(skew="quantity")
     assert {button.key for button in app.button if str(button.key).startswith("name.")} == {
-        f"name.{name}" for name in asking.SWEEPS
+        f"name.{name}" for name in sweep.SWEEPS
     }
     assert not [button for button in open_app("compare").button if str(button.key).startswith("name.")]
 
@@ -510,7 +511,7 @@ def test_nothing_is_swept_while_a_setting_is_wrong(open_app):
     app.text_input(key="setting.ranks").set_value("2, zero").run()
     app.button(key="name.lr").click().run()
     assert [toast.value for toast in app.toast] == ["Mend the setting that is marked first."]
-    assert fields.PRESSED not in app.session_state
+    assert form_field.PRESSED not in app.session_state
 
 
 def test_a_click_on_a_setting_sweeps_it(open_app, store):
@@ -525,11 +526,11 @@ def test_a_click_on_a_setting_sweeps_it(open_app, store):
     assert runs[0].experiment.replace(alpha=1) == runs[1].experiment.replace(alpha=1)
 
 
-@pytest.mark.parametrize("setting", asking.SWEEPS)
+@pytest.mark.parametrize("setting", sweep.SWEEPS)
 @pytest.mark.parametrize("experiment", [DEFAULT, Experiment(ranks=(2, 4)), SCENARIOS["paper"].experiment])
 def test_every_value_that_a_sweep_offers_is_allowed(setting, experiment):
-    values = asking.values_of(setting, experiment)
-    made = asking.variants(experiment, setting, values)
+    values = sweep.values_of(setting, experiment)
+    made = sweep.variants(experiment, setting, values)
     assert len(made) == len(values)
     if setting not in ("clients", "ranks") or isinstance(experiment.ranks, str):
         assert len(values) >= 2

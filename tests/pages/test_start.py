@@ -13,7 +13,7 @@ VISIT = """
 import sys
 from unittest.mock import patch
 from streamlit.testing.v1 import AppTest
-with patch("ilora.jobs.tend", return_value=""):
+with patch("ilora.lab.runs.pool.tend", return_value=""):
     app = AppTest.from_file("app.py", default_timeout=60).run()
     for page in sys.argv[1:]:
         app.switch_page(f"pages/{page}").run()
@@ -31,13 +31,14 @@ def test_no_page_that_only_looks_imports_torch(tmp_path):
 
 
 def test_the_dashboard_leaves_the_library_alone():
-    code = "import sys, ilora, ilora.sentences, ilora.store, ilora.jobs; print({'streamlit', 'plotly'} & set(sys.modules))"
+    modules = "ilora.lab.captions.rounds, ilora.lab.runs.store, ilora.lab.runs.pool"
+    code = f"import sys, ilora, {modules}; print({{'streamlit', 'plotly'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "set()", done.stderr
 
 
 def test_this_streamlit_brings_the_plotly_that_changes_charts_in_place():
     """If this fails after an update of Streamlit, charts flicker: see chart.py."""
-    from ilora.dashboard.chart import plotly_file
+    from ilora.lab.dashboard.charts.plotly_chart import plotly_file
 
     assert plotly_file().endswith(".js")

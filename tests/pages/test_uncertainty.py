@@ -1,10 +1,10 @@
 """The page on uncertainty: it shows what a round keeps, and says so where it keeps nothing."""
 
-from ilora.claims import end
 from ilora.experiment import Experiment
+from ilora.lab.runs.leases import end
 from ilora.tasks.shown import read_tested
 from tests.factory import make_facts, make_round, store_run
-from tests.test_sureness import record_of
+from tests.lab.captions.test_calibration import record_of
 
 
 def said(app):

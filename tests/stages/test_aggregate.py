@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ilora
-from ilora.aggregation import Aggregate
+from ilora.lora.aggregation import Aggregate
 from tests.toy import best, dense, dense_qr, draw_clients, draw_weights, length
 
 D_OUT, D_IN = 12, 10

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ilora.experiment import Experiment
-from ilora.scaling import Scaling
-from ilora.simulation import Simulation
+from ilora.lora.scaling import Scaling
+from ilora.simulation.round_loop import Simulation
+from ilora.stages.context import Setting
 from ilora.stages.corrections import ControlVariates, none, steering
-from ilora.turn import Setting
 
 RANKS = [2, 4, 1, 3]
 R, D = 4, 5

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ilora.adapters import Stack
+from ilora.lora.factors import Stack
 from ilora.stages.duals import recompress
 from tests.toy import best, length
 

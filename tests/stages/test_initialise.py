@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilora.scaling import Scaling
+from ilora.lora.scaling import Scaling
 from ilora.stages.initialise import Place, fresh, qr_residual, random
 from tests.toy import dense, dense_qr, length
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ilora import simulation as simulation_module
-from ilora.plan import augment_draws
-from ilora.simulation import Simulation
+from ilora.clients.sampling import augment_draws
+from ilora.simulation import round_loop as simulation_module
+from ilora.simulation.round_loop import Simulation
 from ilora.tasks import TASKS
 from ilora.tasks.base import AUGMENT_DRAWS, Data
-from ilora.training import VectorisedEngine
+from ilora.training.vectorised import VectorisedEngine
 from tests.toy import CARD, load_toy, toy_experiment
 
 

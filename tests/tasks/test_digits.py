@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ilora.tasks import LETTERS_VIT, TASKS, data_folder, load_task
 from ilora.tasks.digits import WEIGHTS, load_backbone, tiny_vit
 from ilora.tasks.linears import find_linears
-from ilora.tasks.pretrain_digits import LETTERS, batch, glyphs, pretrain, save_backbone
+from tools.pretrain.pretrain_digits import LETTERS, batch, glyphs, pretrain, save_backbone
 
 CARD = TASKS["digits"]
 
@@ -93,7 +93,7 @@ def test_a_missing_or_damaged_file_is_named_with_the_command_that_remakes_it(tmp
         path.write_bytes(whole.replace(b"cls_token", b"xyz_token"))
     elif content is not None:
         path.write_bytes(whole[:-100] if content == "cut" else content)
-    with pytest.raises(RuntimeError, match=r"backbone\.safetensors is missing or damaged; .*-m ilora.tasks.pretrain_digits"):
+    with pytest.raises(RuntimeError, match=r"backbone\.safetensors is missing or damaged; .*-m tools.pretrain.pretrain_digits"):
         load_backbone(path)
 
 

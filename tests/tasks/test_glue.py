@@ -9,7 +9,7 @@ import torch
 from transformers import BertTokenizer, DistilBertConfig, DistilBertForSequenceClassification
 
 from ilora.experiment import Experiment
-from ilora.simulation import Simulation
+from ilora.simulation.round_loop import Simulation
 from ilora.tasks import TASKS, data_folder, glue, is_at_hand, load_task
 from ilora.tasks.download import DownloadError, StoppedError
 from ilora.tasks.glue_files import SHEETS

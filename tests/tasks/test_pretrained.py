@@ -28,15 +28,15 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from ilora import simulation as simulation_module
-from ilora.running import run
-from ilora.simulation import Simulation
+from ilora.api import run
+from ilora.simulation import round_loop as simulation_module
+from ilora.simulation.round_loop import Simulation
 from ilora.tasks import TASKS
 from ilora.tasks.base import Data, Task
 from ilora.tasks.catalogue import TaskCard
 from ilora.tasks.pretrained import cut_padding, image_preparation, load_pretrained, load_tokenizer
-from tests.engines.test_sequential import compare
 from tests.toy import toy_experiment
+from tests.training.test_sequential import compare
 
 PLAIN: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 TEXT: dict[str, Any] = {"vocab_size": 40, "max_position_embeddings": 32}

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ilora.stacked import Base, StackedModel
 from ilora.tasks import tokens
 from ilora.tasks.encoders import load_encoder, load_tokenizer
 from ilora.tasks.tokens import LENGTH, as_arguments, as_data, kept_tokens, text_of, tokenise
-from ilora.training import VectorisedEngine
+from ilora.training.client_model import Base, StackedModel
+from ilora.training.vectorised import VectorisedEngine
 
 SINGLES = [(f"a film that is {'very ' * n}good",) for n in (0, 7, 1, 30, 3, 100)]
 PAIRS = [("a good film", "it is fine"), ("bad " * 70, "dull"), ("short", "long " * 70), ("what ?", "so " * 20)]
@@ -108,7 +108,7 @@ def test_evaluation_takes_alike_lengths_together_and_keeps_the_order_of_its_answ
         f"head.classifier.{name}": p.detach()[None] for name, p in backbone.model.get_submodule("classifier").named_parameters()
     }
     engine = VectorisedEngine(StackedModel(backbone.model, {}, backbone.head), data, 2**30)
-    monkeypatch.setattr("ilora.training.EVALUATION_ROWS", 2)
+    monkeypatch.setattr("ilora.training.vectorised.EVALUATION_ROWS", 2)
     logits = engine.logits(head, Base((1,), torch.ones(1)), data)
     torch.testing.assert_close(logits[0], expected, rtol=0, atol=1e-5)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ilora.experiment import Experiment
-from ilora.simulation import Simulation
+from ilora.simulation.round_loop import Simulation
 from ilora.tasks import TASKS, data_folder, load_task
 from ilora.tasks.toy_reviews import DIALECTS, FORMS, NOUNS, Clause, Review, reviews, say
 

@@ -1,0 +1,297 @@
+"""What a record says in plain words: one sentence for each figure, which is also its text alternative. No screen, no torch."""
+
+from collections.abc import Collection, Sequence
+from math import isfinite
+
+import numpy as np
+import pandas as pd
+
+from ilora.lab.analysis.measures import MEASURES, Measure, measure_of, with_totals
+from ilora.records import Round, RunFacts, main_score
+
+PAIRWISE = ("alignment", "cosine")  # measures that compare clients with each other
+NOTHING = 5e-5  # a relative error below this is shown as nothing: float32 rounding
+
+
+def client_name(identity: int, rank: int | None = None) -> str:
+    """A client as the screen calls it: the first one is client 1."""
+    return f"client {int(identity) + 1}" + ("" if rank is None else f" (rank {int(rank)})")
+
+
+def layer_names(layers: Sequence[str]) -> dict[str, str]:
+    """Short names of layers, "block 2 query" for the query of the second block; the full names where these would clash."""
+    short = {}
+    for layer in layers:
+        parts = layer.split(".")
+        number = next((int(part) + 1 for part in parts if part.isdigit()), None)
+        name = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "o_proj": "output"}.get(parts[-1], parts[-1])
+        short[layer] = name if number is None else f"block {number} {name}"
+    return short if len(set(short.values())) == len(short) else {layer: layer for layer in layers}
+
+
+def machine(record: Round, facts: RunFacts, kind: str = "image") -> str:
+    """On what a round ran, how fast, and in how much memory: training passes over the whole time of the round."""
+    parts = [facts.device, facts.precision, f"{facts.threads} thread{'' if facts.threads == 1 else 's'}"]
+    if record.seconds > 0 and record.forwards:
+        parts.append(f"{record.forwards / record.seconds:,.0f} {kind}s/s")
+    if record.peak_megabytes:
+        parts.append(f"{record.peak_megabytes:,.0f} MB {'on the card' if facts.device == 'cuda' else 'in all'}")
+    return ", ".join(parts)
+
+
+def over_rounds(measure: str, history: pd.DataFrame, at: int | None = None) -> str:
+    """What a scalar does over the rounds, up to round `at`."""
+    row, before = _rows(history, at)
+    words = measure_of(measure)
+    if measure in PAIRWISE and not isfinite(row[measure]):
+        return f"After round {int(row['index'])} there is no {words.name}: it takes two clients that moved."
+    text = f"After round {int(row['index'])}: {words.name} {words.show(row[measure])}"
+    if before is not None and isfinite(before[measure]) and isfinite(row[measure]):
+        text += f", {_change(words, row[measure] - before[measure])} round {int(before['index'])}"
+    return text + "."
+
+
+def accuracy(history: pd.DataFrame, at: int | None = None, classes: int = 0) -> str:
+    """How good the server's model is by the task's own score, how that changed, and what guessing would get right."""
+    if (main := main_score(history.columns)) != "accuracy":
+        return over_rounds(main, history, at)
+    row, before = _rows(history, at)
+    right = MEASURES["accuracy"].show(row["accuracy"])
+    text = f"After round {int(row['index'])} the server's model gets {right} of the test samples right"
+    points = 0.0 if before is None else 100 * (row["accuracy"] - before["accuracy"])
+    if abs(points) >= 0.05:
+        text += f", {abs(points):.1f} points {'more' if points > 0 else 'less'} than a round earlier"
+    elif before is not None:
+        text += ", as in the round before"
+    return text + (f"; guessing would get {100 / classes:.0f} %." if classes else ".")
+
+
+def loss(history: pd.DataFrame, at: int | None = None) -> str:
+    """Test loss against training loss: do clients learn what everyone needs, or only their own?"""
+    row, _ = _rows(history, at)
+    own, test = row["train_loss"], row["loss"]
+    text = f"In round {int(row['index'])} the loss is {own:.2f} on the clients' own samples and {test:.2f} on the test samples"
+    if not isfinite(test - own):
+        return text + "."
+    return text + (": the clients fit their own samples better than everyone's." if test - own > 0.1 else ": the two are close.")
+
+
+def error_split(history: pd.DataFrame, at: int | None = None, server_rank: int | None = None, step: str = "") -> str:
+    """What averaging and what cutting the rank have lost in a round; `step` names what the server did to it afterwards."""
+    row, _ = _rows(history, at)
+    cut = f"cutting to rank {server_rank}" if server_rank else "cutting the rank"
+    averaged, truncated, whole = row["averaging_error"], row["truncation_error"], row["aggregation_error"]
+    moved = row.get("step_error", 0.0)
+    if not (isfinite(averaged) and isfinite(truncated)):
+        return (
+            f"In round {int(row['index'])} there is nothing to compare: nobody learned, or every client keeps a model of its own."
+        )
+    if max(averaged, truncated, whole) < NOTHING:
+        return f"In round {int(row['index'])} nothing was lost: the server holds exactly the average of the clients' models."
+    far = f", as long as {_share(moved)} of the ideal update," if moved >= NOTHING else ","
+    held = f"After the server's own step, “{step}”{far} its update" if step else "The server's update"
+    return (
+        f"In round {int(row['index'])} averaging lost {_share(averaged)} of the ideal update; {cut} lost {_share(truncated)}."
+        f" {held} is off by {_share(whole)} in all."
+    )
+
+
+def error_by_layer(record: Round) -> str:
+    """Where the server's rule lost most and least."""
+    errors = {layer: r.relative_error for layer, r in record.layers.items() if isfinite(r.relative_error)}
+    names = layer_names(list(record.layers))
+    if not errors:
+        return f"In round {record.index} no layer has an ideal update to compare with."
+    worst, best = max(errors, key=lambda layer: errors[layer]), min(errors, key=lambda layer: errors[layer])
+    if errors[worst] < NOTHING:
+        return f"In round {record.index} no layer lost anything."
+    if len(errors) == 1:
+        return f"In round {record.index} {names[worst]} lost {_share(errors[worst])} of its ideal update."
+    most, least = _share(errors[worst]), _share(errors[best])
+    return f"In round {record.index} {names[worst]} lost most, {most} of its ideal update, and {names[best]} least, {least}."
+
+
+def alignment(record: Round, layer: str, side: str = "columns") -> str:
+    """Which client shares fewest directions with the others, against chance."""
+    found = record.layers[layer]
+    overlap = _others(found.overlap_columns if side == "columns" else found.overlap_rows)
+    where = layer_names(list(record.layers))[layer]
+    if overlap.size < 2 or np.isnan(overlap).all():
+        return f"In round {record.index} there is no pair of clients in {where} to compare."
+    least = int(np.nanargmin(overlap))
+    chance = _others(found.overlap_chance)[least]
+    return (
+        f"{_client(record, least)} shares least with the others in {where}, round {record.index}: overlap {overlap[least]:.2f} on"
+        f" average, where random subspaces would have {chance:.2f}. All pairs together: {np.nanmean(overlap):.2f}."
+    )
+
+
+def angles(record: Round, layer: str) -> str:
+    """Which client points away most, in degrees."""
+    found = record.layers[layer]
+    where = layer_names(list(record.layers))[layer]
+    among = _others(found.angles)
+    if among.size < 2 or np.isnan(among).all():
+        return f"In round {record.index} there is no pair of clients in {where} to compare."
+    far = int(np.nanargmax(among))
+    towards = found.angles_global[far]
+    text = f"{_client(record, far)} points {among[far]:.0f}° away from the others in {where}, round {record.index}"
+    return text + (f", and {towards:.0f}° away from the ideal movement." if isfinite(towards) else ".")
+
+
+def drift(record: Round, layer: str) -> str:
+    """Which client runs furthest from the mean movement."""
+    found = record.layers[layer]
+    where = layer_names(list(record.layers))[layer]
+    if len(found.drift_clients) < 2 or np.isnan(found.drift_clients).all():
+        return f"In round {record.index} there is only one movement in {where}: nobody to drift from."
+    far = int(np.nanargmax(found.drift_clients))
+    times = f"{found.drift_clients[far]:.1f} times its length"
+    text = f"{_client(record, far)} runs furthest from the mean movement in {where}, round {record.index}: {times}"
+    return text + (f"; two clients' movements have cosine {found.cosine:.2f} on average." if isfinite(found.cosine) else ".")
+
+
+def outweighed(record: Round) -> str:
+    """A warning where the clients' corrections are longer than their own gradients on average; "" otherwise."""
+    ratio = record.correction_ratio
+    if not ratio > 1:
+        return ""
+    return f" On average the correction is {ratio:.1f} times as long as a client's own gradient: it outweighs what the data say."
+
+
+def holdings(facts: RunFacts) -> str:
+    """Who holds most and least, how many classes the poorest client sees, and whose labels are random."""
+    return _amounts(facts) + _noise(facts)
+
+
+def left_out(now: Collection[int], then: Collection[int]) -> str:
+    """Which clients this run leaves out, and which the next one will, where that differs; "" if nobody."""
+    said = f" This run leaves out {_listed(now)}." if now else ""
+    return said + (f" The next run leaves out {_listed(then)}." if set(then) != set(now) else "")
+
+
+def _listed(clients: Collection[int]) -> str:
+    """Clients by their numbers: "client 3", "clients 1, 2 and 5"."""
+    names = [str(int(k) + 1) for k in sorted(clients)]
+    if len(names) < 2:
+        return f"client {names[0]}" if names else "nobody"
+    return f"clients {', '.join(names[:-1])} and {names[-1]}"
+
+
+def _noise(facts: RunFacts) -> str:
+    return f" The labels of {_listed(facts.noisy)} are random." if facts.noisy else ""
+
+
+def _amounts(facts: RunFacts) -> str:
+    seen = (np.asarray(facts.class_counts) > 0).sum(1)
+    most, least, poorest = int(np.argmax(facts.samples)), int(np.argmin(facts.samples)), int(np.argmin(seen))
+    if facts.clients == 1:
+        return f"One client holds all {int(facts.samples[0]):,} samples, of {int(seen[0])} classes."
+    if facts.samples[most] - facts.samples[least] <= 1:
+        text = f"All {facts.clients} clients hold about the same, {int(facts.samples[most]):,} samples each."
+    else:
+        text = f"Client {most + 1} holds most, {int(facts.samples[most]):,} samples;"
+        text += f" client {least + 1} holds least, {int(facts.samples[least]):,}."
+    if seen[poorest] == len(facts.classes):
+        text += " Everyone sees every class"
+        return text + (f", in a style of its own: {', '.join(dict.fromkeys(facts.styles))}." if facts.styles else ".")
+    return text + f" Client {poorest + 1} sees only {int(seen[poorest])} of {len(facts.classes)} classes."
+
+
+def traffic(history: pd.DataFrame, at: int | None = None) -> str:
+    """What has been sent so far, up and down."""
+    row, _ = _rows(with_totals(history), at)
+    return (
+        f"By round {int(row['index'])} the clients have sent {row['megabytes_up']:.2f} MB up and received"
+        f" {row['megabytes_down']:.2f} MB; a round costs {row['bytes_up'] / 1e6:.2f} MB up."
+    )
+
+
+def spectrum(record: Round, layer: str, smallest: int | None = None) -> str:
+    """How many directions the server's update uses, and how much of it the smallest rank of all clients can hold."""
+    found = record.layers[layer]
+    smallest = smallest or int(np.min(record.clients["rank"]))
+    where = layer_names(list(record.layers))[layer]
+    if not isfinite(found.effective_rank):
+        return f"In round {record.index} the server's update of {where} is zero."
+    return (
+        f"After round {record.index} the server's update of {where} uses {found.effective_rank:.1f} directions, the ideal update"
+        f" {found.effective_rank_ideal:.1f}; the first {smallest} hold {100 * found.energy_share:.0f} % of the server's."
+    )
+
+
+def participation(record: Round, facts: RunFacts) -> str:
+    """Who took part in a round, and how unequal the ranks are."""
+    ranks = np.asarray(facts.ranks)
+    span = f"all of rank {ranks[0]}" if ranks.min() == ranks.max() else f"of ranks {ranks.min()} to {ranks.max()}"
+    present = len(record.clients["id"])
+    if facts.clients == 1:
+        return f"The only client, {span.removeprefix('all ')}, took part in round {record.index}."
+    heavy = int(np.argmax(record.clients["weight"]))
+    return (
+        f"{present} of {facts.clients} clients, {span}, took part in round {record.index};"
+        f" {_client(record, heavy).lower()} counts most, {100 * record.clients['weight'][heavy]:.0f} %."
+    )
+
+
+def clients_accuracy(record: Round) -> str:
+    """How far the clients' own models lie apart, on everyone's classes and on their own."""
+    both, own = record.clients["accuracy"], record.clients["personal_accuracy"]
+    if np.isnan(both).all():
+        return f"In round {record.index} no client has been tested."
+    best, worst = int(np.nanargmax(both)), int(np.nanargmin(both))
+    if (main := main_score(record.metrics())) != "accuracy":
+        words = measure_of(main)
+        return (
+            f"In round {record.index}, {words.name} is {words.show(both[best])} for {_client(record, best).lower()}, the"
+            f" best, and {words.show(both[worst])} for {_client(record, worst).lower()}; on their own mix of classes they average"
+            f" {words.show(np.nanmean(own))}."
+        )
+    if best == worst:
+        return f"In round {record.index} {_client(record, best).lower()} gets {100 * both[best]:.0f} % of the test samples right."
+    return (
+        f"In round {record.index} {_client(record, best).lower()} does best on all classes, {100 * both[best]:.0f} %, and"
+        f" {_client(record, worst).lower()} worst, {100 * both[worst]:.0f} %; on their own mix of classes they average"
+        f" {100 * np.nanmean(own):.0f} %."
+    )
+
+
+def moved(record: Round) -> str:
+    """How much the method moves the model although nothing is learned."""
+    share = record.moved_without_learning
+    if not isfinite(share) or share < NOTHING:
+        return "Without any learning this method leaves the model exactly as it was."
+    return f"Even without any learning this method moves the adapted weights by {_share(share)} of their length."
+
+
+def _rows(history: pd.DataFrame, at: int | None) -> tuple[pd.Series, pd.Series | None]:
+    """The row of round `at` (the last one by default) and the one before it."""
+    upto = history if at is None else history[history["index"] <= at]
+    return upto.iloc[-1], upto.iloc[-2] if len(upto) > 1 else None
+
+
+def _others(pairs: np.ndarray) -> np.ndarray:
+    """Mean of each row of a clients x clients matrix, its diagonal left out."""
+    apart = np.array(pairs, dtype=float)
+    np.fill_diagonal(apart, np.nan)
+    known = (~np.isnan(apart)).sum(1)
+    return np.where(known > 0, np.nansum(apart, 1) / np.maximum(known, 1), np.nan)
+
+
+def _client(record: Round, position: int) -> str:
+    return client_name(record.clients["id"][position], record.clients["rank"][position]).capitalize()
+
+
+def _share(value: float) -> str:
+    """A relative error as a share of the ideal update."""
+    if not isfinite(value):
+        return "an unknown share"
+    if value < 0.0005:
+        return "nothing" if value < NOTHING else "less than 0.1 %"
+    return f"{100 * value:.{0 if value >= 0.095 else 1}f} %"
+
+
+def _change(words: Measure, difference: float) -> str:
+    if float(f"{difference * words.scale:.{words.digits}f}") == 0:
+        return "as after"
+    return f"{words.show(abs(difference))} {'more' if difference > 0 else 'less'} than after"

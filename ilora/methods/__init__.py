@@ -1,0 +1,110 @@
+"""All methods by key, and how a user's choice of method and options becomes one definite recipe."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from ilora.checks import shown
+from ilora.lora.scaling import Scaling
+from ilora.methods.compatibility import check_together
+from ilora.methods.ingredient import Ingredient, Option
+from ilora.methods.ingredients import INGREDIENTS, STAGES
+from ilora.methods.method import PROVENANCE, Method
+from ilora.methods.recipes import client_weighting, drift, ensembles_and_branches, federated_lora, heterogeneous, reward_learning
+
+__all__ = ["METHODS", "PROVENANCE", "Method", "Recipe", "options_of", "register_method", "resolve"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method made definite: one ingredient for each stage, every option with its value, and the scaling."""
+
+    ingredients: Mapping[str, str]
+    options: Mapping[str, Any]
+    scaling: Scaling
+
+    @property
+    def whole(self) -> bool:
+        """Whether every client holds all of the server's slots, and its rank is how many of them it may train and send."""
+        return INGREDIENTS["sharing"][self.ingredients["sharing"]].whole
+
+    @property
+    def personalised(self) -> bool:
+        """Whether parts of the model stay with the clients, so that there is no global one."""
+        return INGREDIENTS["sharing"][self.ingredients["sharing"]].personalised
+
+    @property
+    def needed_skew(self) -> str:
+        """The skew without which the recipe has nothing to do; "" where it takes any, or is run as a negative control."""
+        return "" if self.options.get("negative_control") else INGREDIENTS["sharing"][self.ingredients["sharing"]].skew
+
+    @property
+    def members(self) -> int:
+        """How many models answer together, each merged for itself."""
+        return int(self.options.get("members", 1))
+
+    def make(self, stage: str, setting: Any = None) -> Any:
+        """The ingredient of `stage` with its options in place: the function, or an instance made from the run's `setting`."""
+        ingredient = INGREDIENTS[stage][self.ingredients[stage]]
+        own = {name: self.options[name] for name in ingredient.options}
+        source = ingredient.load()
+        return source(setting, **own) if isinstance(source, type) else partial(source, **own)
+
+
+METHODS: dict[str, Method] = {
+    **federated_lora.METHODS,
+    **heterogeneous.METHODS,
+    **drift.METHODS,
+    **client_weighting.METHODS,
+    **reward_learning.METHODS,
+    **ensembles_and_branches.METHODS,
+}
+
+
+def register_method(key: str, method: Method, **ingredients: Callable[..., Any] | Ingredient) -> None:
+    """Add a method under `key`; a keyword such as `aggregate=function` brings its own ingredient for that stage."""
+    if key in METHODS:
+        raise ValueError(f"method {key!r} exists already; choose another key.")
+    for stage, source in ingredients.items():
+        if stage not in INGREDIENTS:
+            raise ValueError(f"stage {stage!r} does not exist; allowed are {', '.join(STAGES)}.")
+        own = source if isinstance(source, Ingredient) else Ingredient(method.title, (source.__doc__ or "").strip(), source)
+        INGREDIENTS[stage][key] = own
+    keys: dict[str, Any] = dict.fromkeys(ingredients, key)
+    METHODS[key] = replace(method, **keys)
+
+
+def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None = None) -> Recipe:
+    """The recipe of a method under a user's options.
+
+    An option is `mode`, the name of a stage (it swaps that stage's ingredient) or an option of one of the ingredients.
+    ValueError names whatever is unknown, not allowed, or does not go together.
+    """
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method is {shown(method)}; allowed are {', '.join(METHODS)}.")
+    chosen = METHODS[method]
+    mode = options.get("mode", next(iter(chosen.modes), ""))
+    if "mode" in options and (not isinstance(mode, str) or mode not in chosen.modes):
+        allowed = f"allowed are {', '.join(chosen.modes)}" if chosen.modes else "this method has no modes"
+        raise ValueError(f"option mode of method {method} is {shown(mode)}; {allowed}.")
+    settings = {**chosen.options, **chosen.modes.get(mode, {}), **options}
+    settings = {name: value for name, value in settings.items() if name not in ("mode", "provenance")}
+    own_scaling = settings.pop("scaling", 1.0)
+    ingredients = {stage: settings.pop(stage, key) for stage, key in chosen.ingredients.items()}
+    for stage, key in ingredients.items():
+        if not isinstance(key, str) or key not in INGREDIENTS[stage]:
+            raise ValueError(f"option {stage} is {shown(key)}; allowed are {', '.join(INGREDIENTS[stage])}.")
+    known = options_of(ingredients)
+    values = {name: known[name].check(name, settings[name]) if name in settings else known[name].default for name in known}
+    own = ["mode"] if chosen.modes else []
+    for name in options:
+        if name != "mode" and name not in known and name not in STAGES:
+            raise ValueError(f"option {name!r} is unknown to method {method}; allowed are {', '.join([*own, *STAGES, *known])}.")
+    check_together(ingredients, values)
+    return Recipe(ingredients, values, Scaling.parse(own_scaling if scaling is None else scaling))
+
+
+def options_of(ingredients: Mapping[str, str]) -> dict[str, Option]:
+    """All options of the chosen ingredients, by name."""
+    return {name: option for stage, key in ingredients.items() for name, option in INGREDIENTS[stage][key].options.items()}

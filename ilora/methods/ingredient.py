@@ -1,0 +1,59 @@
+"""The stages of a round and the ingredients that each can take: names, formulas and options, with no tensor in sight.
+
+An ingredient is one function, or one small class where it keeps state between rounds. It is named here by where it stands
+and imported when a round needs it, so that the app can list, explain and check ingredients without torch.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from ilora.checks import shown
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting of an ingredient: its default, and what is allowed (a tuple of values, or least and greatest)."""
+
+    default: Any
+    about: str
+    values: tuple[Any, ...] = ()
+    least: float | None = None
+    greatest: float | None = None
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return `value` if it is allowed; ValueError naming the option otherwise."""
+        if self.values:
+            if not any(value == allowed and type(value) is type(allowed) for allowed in self.values):
+                raise ValueError(f"option {name} is {shown(value)}; allowed are {', '.join(map(repr, self.values))}.")
+            return value
+        least, greatest = (-float("inf") if self.least is None else self.least, self.greatest or float("inf"))
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= greatest:
+            raise ValueError(f"option {name} is {shown(value)}; allowed are numbers from {least:g} to {greatest:g}.")
+        return float(value) if isinstance(self.default, float) else int(value)
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """One way to do one stage of a round."""
+
+    title: str
+    idea: str
+    source: str | Callable[..., Any]  # "module:name", or the function itself
+    formula: str = ""
+    options: Mapping[str, Option] = field(default_factory=dict)
+    per_client: bool = False  # draws its own numbers for every client and round
+    whole: bool = False  # every client holds all of the server's slots; its rank is how many it may train and send
+    personalised: bool = False  # parts stay with the clients for good: there is no global model
+    needs_classes: bool = False  # works on class probabilities: nothing for a task whose labels are numbers
+    same_steps: bool = False  # wants every client to take the same number of steps in a round
+    skew: str = ""  # the skew without which it has nothing to do; option negative_control runs it all the same
+    keeps_slots: bool = True  # slot j of the factors is still slot j after it; False: they are factorised or turned anew
+
+    def load(self) -> Any:
+        """The function or class that does the work."""
+        if not isinstance(self.source, str):
+            return self.source
+        module, name = self.source.split(":")
+        return getattr(import_module(module), name)

@@ -1,0 +1,46 @@
+"""Stage 4, correction: how is a client's gradient or step corrected?"""
+
+from ilora.methods.ingredient import Ingredient, Option
+
+INGREDIENTS: dict[str, Ingredient] = {
+    "none": Ingredient("None", "Clients follow their own gradient.", "ilora.stages.corrections:none", r"g\leftarrow\nabla F_k"),
+    "control-variates": Ingredient(
+        "Control variates",
+        "Each client's gradient is shifted by what the server remembers of all gradients, cut to the client's rank,"
+        " minus what the client remembers of its own.",
+        "ilora.stages.corrections:ControlVariates",
+        r"g\leftarrow\nabla F_k+(\mathrm{trunc}_{r_k}(c)-c_k),"
+        r"\quad c\leftarrow c+\tfrac1N\sum_{k\in S}\mathrm{pad}(c_k^{+}-c_k)",
+        {
+            "control_scale": Option(
+                "scaffold",
+                "c_k is the mean gradient of the client's samples ('scaffold'), or the sum of its batch gradients over its"
+                " number of samples, about a batch size smaller ('official')",
+                ("scaffold", "official"),
+            ),
+            "control_samples": Option(
+                0, "how many of its samples a client takes for c_k, drawn each round; 0: all of them, as ILoRA does", least=0
+            ),
+        },
+    ),
+    "global-direction": Ingredient(
+        "Global direction",
+        "AdamW starts from the clients' mean second moment, and every step is mixed with the last global change.",
+        "ilora.stages.corrections:GlobalDirection",
+        r"\theta\leftarrow\mathrm{AdamW}_{(1-\gamma)\eta}(\theta)+\tfrac\gamma K\Delta_G",
+        {"mix": Option(0.5, "share of the global direction in a step, gamma", least=0.0, greatest=1.0)},
+    ),
+    "scaffold": Ingredient(
+        "SCAFFOLD, option II",
+        "As control variates, but c_k is the mean of the gradients on the client's way: no extra pass. Made for SGD.",
+        "ilora.stages.corrections:Scaffold",
+        r"g\leftarrow\nabla F_k-c_k+c,\quad c_k\leftarrow c_k-c+\tfrac{\theta_t-\theta_k}{K\eta}",
+    ),
+    "split-moments": Ingredient(
+        "Split moments",
+        "Personal slots are trained first, then shared ones, with AdamW moments of their own; the personal moments are kept.",
+        "ilora.stages.personal_slots:SplitMoments",
+        r"(m,v)_{personal}\ \text{kept},\quad(m,v)_{shared}\leftarrow0\ \text{each round}",
+        same_steps=True,
+    ),
+}

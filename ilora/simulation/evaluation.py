@@ -1,0 +1,167 @@
+"""How good the server's model is, and each client's after its local training, by the task's own scores."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ilora.clients import attribute_skew
+from ilora.simulation.calibration import consensus, images, minutes
+from ilora.tasks.base import Data
+from ilora.tasks.catalogue import TaskCard, tests_of_client
+from ilora.tasks.metrics import METRICS
+from ilora.training.client_model import slice_clients
+from ilora.training.losses import sample_losses
+
+if TYPE_CHECKING:
+    from ilora.simulation.round_loop import Simulation
+    from ilora.stages.context import Turn
+
+
+class ServerScores(NamedTuple):
+    """The main score and the loss on the test set, and all scores by name."""
+
+    accuracy: float
+    loss: float
+    scores: dict[str, float]
+
+
+class ClientScores(NamedTuple):
+    """Per client (K,): main score and loss on the test set, and on what it would meet itself.
+
+    The last is the score with the test set re-weighted to its own labels, or, under attribute skew, in its own style.
+    """
+
+    accuracy: Tensor
+    loss: Tensor
+    personal_accuracy: Tensor
+
+
+def answers_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """(..., C) -> (...): the class with the largest logit, or the one output where labels are numbers."""
+    return logits.squeeze(-1) if labels.is_floating_point() else logits.argmax(-1)
+
+
+def score(metric: str, answers: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
+    """One score of answers (n,) against labels (n,), each sample counting as its weight."""
+    return METRICS[metric](answers.cpu().numpy(), labels.cpu().numpy(), None if weights is None else weights.cpu().numpy())
+
+
+def score_server(card: TaskCard, logits: Tensor, test: Data, more: Mapping[str, tuple[Tensor, Tensor]]) -> ServerScores:
+    """All scores of one model: those of the card on the test set, logits (n, C), the main one first, then it on each further one.
+
+    more: name -> logits and labels.
+    """
+    names = dict.fromkeys([card.metric, *card.metrics])
+    found = {name: score(name, answers_of(logits, test.labels), test.labels) for name in names}
+    for name, (others, labels) in more.items():
+        found[f"{card.metric} {name}"] = score(card.metric, answers_of(others, labels), labels)
+    return ServerScores(found[card.metric], float(sample_losses(logits, test.labels).mean()), found)
+
+
+def score_clients(metric: str, logits: Tensor, test: Data, groups: Tensor, holdings: Tensor) -> ClientScores:
+    """Score every client's own model by its logits (K, n, C).
+
+    groups (n,): the class, or bin of the label, of every test sample; holdings (K, groups): what each client has of them.
+    """
+    answers = answers_of(logits, test.labels)
+    losses = sample_losses(logits, test.labels.expand(len(logits), -1))
+    weights = own_mixture(groups, holdings)
+    common = [score(metric, mine, test.labels) for mine in answers]
+    own = [score(metric, mine, test.labels, weight) for mine, weight in zip(answers, weights, strict=True)]
+    return ClientScores(losses.new_tensor(common), losses.mean(1), losses.new_tensor(own))
+
+
+def score_in_styles(
+    answer: Callable[[list[int], Data], Tensor], metric: str, tests: Mapping[str, Data], worn: Sequence[str]
+) -> list[float]:
+    """Main score of every client's model on the test samples in the style `worn` by the client; tests by style.
+
+    answer: (clients, data) -> logits of these clients (c, n, C).
+    """
+    found = [0.0] * len(worn)
+    for style, test in tests.items():
+        group = [k for k, own in enumerate(worn) if own == style]
+        for k, mine in zip(group, answers_of(answer(group, test), test.labels), strict=True):
+            found[k] = score(metric, mine, test.labels)
+    return found
+
+
+def first_samples(test: Data, clients: int) -> Data:
+    """As many of the first test samples as each of so many clients is evaluated on."""
+    return test[: tests_of_client(len(test), clients)]
+
+
+def own_mixture(groups: Tensor, holdings: Tensor) -> Tensor:
+    """(K, n) weights under which a test set (n,) has each client's own share of every group; all 1 where it has none of them."""
+    member = torch.nn.functional.one_hot(groups, holdings.shape[1]).float()
+    weights = (holdings.float() / member.sum(0).clamp_min(1)) @ member.T
+    return torch.where(weights.sum(1, keepdim=True) > 0, weights, torch.ones_like(weights))
+
+
+@dataclass
+class Findings:
+    """What is known of the sureness of models: scores by name, and arrays for the record's pictures."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    pictures: dict[str, Tensor] = field(default_factory=dict)
+
+    def hear(self, who: str, logits: Tensor, labels: Tensor) -> None:
+        """Take down what the members `who` answer, logits (M, n, C)."""
+        scores, pictures = minutes(who, logits, labels)
+        self.scores |= scores
+        self.pictures |= pictures
+
+
+def own_answer(turn: "Turn", clients: list[int], data: Data) -> Tensor:
+    """Logits (c, n, C) of some clients' models as they were trained."""
+    return turn.engine.logits(slice_clients(turn.result, clients), turn.base[clients], data)
+
+
+def own_answers(simulation: "Simulation", turns: list["Turn"], clients: list[int], data: Data) -> Tensor:
+    """Logits (c, n, C) of some clients' own models, over all members; a sharing ingredient may make them of parts."""
+    answer = getattr(simulation.stages["sharing"], "answer", own_answer)
+    return consensus([answer(turn, clients, data) for turn in turns])
+
+
+def examine_clients(simulation: "Simulation", turns: list["Turn"], findings: Findings) -> ClientScores:
+    """Score the round's clients after training; together they are an ensemble that costs nothing."""
+    ids, metric = turns[0].ids, simulation.task.card.metric
+    some = first_samples(simulation.test, len(ids))
+    logits = own_answers(simulation, turns, list(range(len(ids))), some)
+    findings.hear("clients", logits, some.labels)
+    if turns[0].index == 1:
+        findings.pictures |= images(some.inputs)
+    holdings = torch.from_numpy(simulation.facts.class_counts[ids]).to(simulation.device)
+    scores = score_clients(metric, logits, some, simulation.holdings.test_groups[: len(some)], holdings)
+    held = simulation.holdings
+    if not held.styles:
+        return scores
+    worn, styles = [held.styles[k] for k in ids], simulation.task.styles
+    few = first_samples(held.plain_test, len(ids))
+    tests = {style: attribute_skew.in_style(few, styles[style]) for style in dict.fromkeys(worn)}
+    own = score_in_styles(partial(own_answers, simulation, turns), metric, tests, worn)
+    return scores._replace(personal_accuracy=scores.accuracy.new_tensor(own))
+
+
+def examine_server(simulation: "Simulation", clients: ClientScores, p: Tensor, findings: Findings) -> ServerScores:
+    """Scores of the server's model; where there is no global model, the weighted mean of the clients' own."""
+    card = simulation.task.card
+    if simulation.recipe.personalised:
+        accuracy, loss = (float(p.to(own) @ own) for own in (clients.accuracy, clients.loss))
+        return ServerScores(accuracy, loss, {card.metric: accuracy})
+    models = [member.server() for member in simulation.members]
+
+    def answers(data: Data) -> list[Tensor]:
+        return [simulation.engine.logits(*model, data)[0] for model in models]
+
+    test, members = simulation.test, answers(simulation.test)
+    logits = consensus(members)
+    findings.hear("server", logits[None], test.labels)
+    if len(members) > 1:
+        findings.hear("members", torch.stack(members), test.labels)
+    more = {name: (consensus(answers(data)), data.labels) for name, data in simulation.holdings.more_tests.items()}
+    return score_server(card, logits, test, more)

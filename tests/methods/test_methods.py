@@ -1,0 +1,125 @@
+"""Methods are recipes: every one resolves, every option is checked by name, and a user's own stands beside them."""
+
+import inspect
+
+import pytest
+import torch
+
+import ilora
+from ilora.lora.scaling import Scaling
+from ilora.methods import METHODS, PROVENANCE, Method, resolve
+from ilora.methods.ingredients import INGREDIENTS, STAGES
+from ilora.stages.context import Setting
+from tests.toy import draw_clients
+
+SETTING = Setting(0, (2, 4), (10, 20), Scaling(1.0), {"query": (8, 8)}, 1, 4, "cpu")
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_every_method_says_where_it_comes_from_and_loads_all_its_ingredients(key):
+    method = METHODS[key]
+    assert method.title
+    assert method.formula
+    assert method.paper
+    assert method.provenance in PROVENANCE
+    for mode in method.modes or ("",):
+        recipe = resolve(key, {"mode": mode} if mode else {})
+        for stage in STAGES:
+            ingredient = recipe.make(stage, SETTING)
+            assert callable(ingredient)
+            assert (getattr(ingredient, "func", None) or type(ingredient)).__doc__
+
+
+def at_home(stage: str, key: str) -> str:
+    """A method that the ingredient goes with: plain averaging, or the method that brings it."""
+    try:
+        resolve("fedit", {stage: key})
+    except ValueError:
+        return next(name for name, method in METHODS.items() if method.ingredients[stage] == key)
+    return "fedit"
+
+
+@pytest.mark.parametrize(("stage", "key"), [(stage, key) for stage in INGREDIENTS for key in INGREDIENTS[stage]])
+def test_every_ingredient_can_be_swapped_in_and_takes_each_of_its_values(stage, key):
+    home = at_home(stage, key)
+    for name, option in INGREDIENTS[stage][key].options.items():
+        for value in option.values:
+            assert resolve(home, {stage: key, name: value}).options[name] == value
+    assert resolve(home, {stage: key}).ingredients[stage] == key
+
+
+@pytest.mark.parametrize(("stage", "key"), [(stage, key) for stage in INGREDIENTS for key in INGREDIENTS[stage]])
+def test_an_ingredients_settings_and_their_defaults_stand_in_its_own_code(stage, key):
+    ingredient = INGREDIENTS[stage][key]
+    parameters = inspect.signature(ingredient.load()).parameters.values()
+    defaults = {own.name: own.default for own in parameters if own.default is not own.empty}
+    assert defaults == {name: option.default for name, option in ingredient.options.items()}
+
+
+def test_iloras_modes_are_what_methods_6_says():
+    corrected, paper, official = (resolve("ilora", {"mode": mode}) for mode in ("corrected", "paper", "official"))
+    assert resolve("ilora", {}) == corrected
+    some, every = {"control_samples": 500}, {"control_samples": 0}
+    assert corrected.options == some | {"rescale": False, "residual": "scaled", "control_scale": "scaffold", "deltas": True}
+    assert paper.options == every | {"rescale": False, "residual": "plain", "control_scale": "official", "deltas": False}
+    assert official.options == every | {"rescale": True, "residual": "plain", "control_scale": "official", "deltas": False}
+    assert (corrected.scaling, paper.scaling, official.scaling) == (Scaling(1.0), Scaling(1.0), Scaling(16.0, "r"))
+    assert corrected.ingredients == paper.ingredients == official.ingredients
+    assert corrected.ingredients["aggregate"] == "concat-qr"
+
+
+def test_the_users_option_wins_over_the_mode_and_the_users_scaling_over_both():
+    recipe = resolve("ilora", {"mode": "official", "rescale": False}, 2.0)
+    assert recipe.options["rescale"] is False
+    assert recipe.options["residual"] == "plain"
+    assert recipe.scaling == Scaling(2.0)
+
+
+def test_swapping_an_ingredient_out_takes_its_options_with_it():
+    assert "control_scale" not in resolve("ilora", {"correction": "none", "mode": "official"}).options
+    with pytest.raises(ValueError, match=r"control_scale"):
+        resolve("ilora", {"correction": "none", "control_scale": "official"})
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "names"),
+    [
+        ("iloar", {}, "iloar"),
+        ([], {}, "method"),
+        ("ilora", {"mode": "fast"}, "mode"),
+        ("ilora", {"mode": []}, "mode"),
+        ("fedit", {"mode": "paper"}, "mode"),
+        ("ilora", {"aggregate": "median"}, "aggregate"),
+        ("ilora", {"aggregate": ["svd"]}, "aggregate"),
+        ("ilora", {"rescale": 1}, "rescale"),
+        ("ilora", {"rescale": "yes"}, "rescale"),
+        ("ilora", {"control_scale": "big"}, "control_scale"),
+        ("ilora", {"deltas": None}, "deltas"),
+        ("ilora", {"lambda": 0.1}, "lambda"),
+        ("fedit", {"deltas": True}, "deltas"),
+    ],
+)
+def test_a_wrong_choice_is_one_sentence_with_the_name_and_what_is_allowed(method, options, names):
+    with pytest.raises(ValueError, match=rf"{names}.*allowed are .*\.$|{names}.*has no modes\.$"):
+        resolve(method, options)
+
+
+def test_a_users_own_rule_is_a_method_like_the_others(monkeypatch):
+    monkeypatch.setattr("ilora.methods.METHODS", METHODS.copy())
+    monkeypatch.setitem(METHODS, "x", METHODS["fedit"])
+    monkeypatch.delitem(METHODS, "x")
+
+    def first(upload):
+        """The first client's factors."""
+        from ilora.lora.aggregation import Aggregate
+
+        return Aggregate(upload.sent[0], upload.ideal, upload.scaling, upload.rank)
+
+    monkeypatch.setitem(INGREDIENTS["aggregate"], "firstling", INGREDIENTS["aggregate"]["mean"])
+    ilora.register_method("firstling", Method(title="First"), aggregate=first)
+    clients = draw_clients([3, 2], 6, 5)
+    torch.testing.assert_close(ilora.aggregate("firstling", clients, [0.5, 0.5]).factors(2).A, clients[0][0][:2])
+    with pytest.raises(ValueError, match="exists already"):
+        ilora.register_method("firstling", Method(title="Again"))
+    with pytest.raises(ValueError, match=r"stage 'agregate' does not exist; allowed are"):
+        ilora.register_method("other", Method(title="Typo"), agregate=first)
