@@ -148,8 +148,8 @@ def aggregation_error(aggregate: Aggregate, merged: Factors | None = None, kept:
     kept: what the server's own step made of the rule's `aggregate`, where it took one: the whole distance holds that step as
     well, the split is the rule's alone.
     """
-    held, untruncated, ideal = aggregate.held(), aggregate.untruncated(), aggregate.ideal
-    in_the_end = held if kept is None else kept.held()
+    held, untruncated, ideal = aggregate.update_factors(), aggregate.uncut_update_factors(), aggregate.ideal
+    in_the_end = held if kept is None else kept.update_factors()
     whole = ideal if merged is None else low_rank.add(ideal, merged)
     return AggregationError(
         averaging=low_rank.norm(low_rank.difference(untruncated, ideal)),
@@ -164,7 +164,7 @@ def broadcast_error(aggregate: Aggregate, rank: int, offset: Factors | None, mer
     """||W_k - W||_F / ||G||_F for a client of `rank` that receives its share of the aggregate."""
     if aggregate.merge:
         return 0.0
-    own = aggregate.share(rank, offset)
-    held = aggregate.held()
+    own = aggregate.client_update_factors(rank, offset)
+    held = aggregate.update_factors()
     whole = held if merged is None else low_rank.add(held, merged)
     return relative(low_rank.norm(low_rank.difference(own, held)), low_rank.norm(whole))

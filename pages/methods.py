@@ -59,7 +59,7 @@ def table(methods: dict[str, Method]) -> pd.DataFrame:
             "Merged into the base": properties.merges(method),
             "Download, floats": properties.download(method),
             "Model": "one for each client" if method.personalised else "one for all",
-            "Learns from": "rewards" if method.alignment else "labels",
+            "Learns from": "rewards" if method.learns_from_reward else "labels",
             "Cost of a round": method.cost,
         }
         for method in methods.values()

@@ -189,9 +189,11 @@ def test_the_aggregation_error_splits_into_averaging_and_truncation(method, opti
         assert error.total == pytest.approx(length(after - want), abs=1e-8)
         assert error.ideal == pytest.approx(length(want + base), rel=1e-9)
         assert error.step == 0.0
-    halved = replace(got, bank=Factors(got.bank.A / 2, got.bank.B))
+    halved = replace(got, server_factors=Factors(got.server_factors.A / 2, got.server_factors.B))
     stepped = diagnostics.aggregation_error(got, None, halved)
-    assert stepped.step == pytest.approx(low_rank.norm(low_rank.difference(halved.held(), got.held())), abs=1e-8)
+    assert stepped.step == pytest.approx(
+        low_rank.norm(low_rank.difference(halved.update_factors(), got.update_factors())), abs=1e-8
+    )
     assert stepped.step > 0
     assert (stepped.averaging, stepped.truncation) == pytest.approx((error.averaging, error.truncation), abs=1e-8)
 

@@ -14,7 +14,7 @@ from ilora.tasks.base import Data, Task
 
 
 @dataclass(frozen=True)
-class Holdings:
+class ClientData:
     """The samples of all N clients, and those on which they and the server are tested."""
 
     train: Data  # as the clients see it: each one's samples in its own style
@@ -29,7 +29,7 @@ class Holdings:
     noisy: tuple[int, ...]  # the clients that hold random labels
 
 
-def hold(task: Task, e: Experiment, device: str) -> Holdings:
+def load_client_data(task: Task, e: Experiment, device: str) -> ClientData:
     """Deal the task's training samples to the experiment's clients, on `device`."""
     labels = task.train.labels.numpy()
     dealt = deal(e, labels, task.card.classes, task.card.styles)
@@ -39,7 +39,7 @@ def hold(task: Task, e: Experiment, device: str) -> Holdings:
     if dealt.noisy:
         train = replace(train, labels=torch.from_numpy(dealt.labels).to(device))
     borders = label_borders(labels) if task.card.regression else None
-    return Holdings(
+    return ClientData(
         train=train,
         test=attribute_skew.in_all_styles(plain_test, styles, task.styles) if styles else plain_test,
         plain_test=plain_test,

@@ -65,20 +65,20 @@ def learned_terms(stack: Stack, scaling: Scaling, offset: Stack | None) -> list[
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One layer after aggregation: a bank of slots from which a client of rank r gets the first r.
+    """One layer after aggregation: the server's slots, of which a client of rank r gets the first r.
 
-    `carrier` names the factor that holds the scaling: with "A" or "B" the bank's product is the effective update, and a
-    client's share is divided by its own s on that factor; with "" the bank holds raw factors, which s multiplies.
+    `scaled_factor` names the factor that holds the scaling: with "A" or "B" their product is the effective update, and a
+    client's share is divided by its own s on that factor; with "" they are raw factors, which s multiplies.
     """
 
-    bank: Factors
+    server_factors: Factors
     ideal: Factors
     scaling: Scaling
     rank: int
-    carrier: str = ""
+    scaled_factor: str = ""
     offset: Factors | None = None  # still cut out of the base, to be subtracted
-    merge: bool = False  # everyone merges the whole bank into the base and starts afresh
-    residual: Factors | None = None  # an update that everyone merges into the base beside the bank
+    merge: bool = False  # everyone merges all of it into the base and starts afresh
+    residual: Factors | None = None  # an update that everyone merges into the base besides
 
     def factors(self, rank: int, slots: int = 0) -> Factors:
         """(A, B) as sent to a client of `rank`: A (r, d_in), B (d_out, r), or the first `slots`; the whole stack if merged.
@@ -86,24 +86,24 @@ class Aggregate:
         ValueError for a rank that the server does not have.
         """
         if self.merge:
-            return self.bank
+            return self.server_factors
         if not 1 <= rank <= self.rank:
             raise ValueError(f"rank is {shown(rank)}; allowed is a whole number from 1 to {self.rank}, the server's.")
-        A, B = self.bank.truncate(slots or rank)
+        A, B = self.server_factors.truncate(slots or rank)
         s = self.scaling(rank)
-        return Factors(A / s if self.carrier == "A" else A, B / s if self.carrier == "B" else B)
+        return Factors(A / s if self.scaled_factor == "A" else A, B / s if self.scaled_factor == "B" else B)
 
-    def untruncated(self) -> Factors:
+    def uncut_update_factors(self) -> Factors:
         """The update that the rule made, before it was cut to the server's rank."""
-        product = self.bank if self.carrier else self.bank.times(self.scaling(self.rank))
+        product = self.server_factors if self.scaled_factor else self.server_factors.times(self.scaling(self.rank))
         return self._over_base(product, self.offset)
 
-    def held(self) -> Factors:
+    def update_factors(self) -> Factors:
         """The update that the server holds, as factors."""
-        cut = self if self.merge else replace(self, bank=self.bank.truncate(self.rank))
-        return cut.untruncated()
+        cut = self if self.merge else replace(self, server_factors=self.server_factors.truncate(self.rank))
+        return cut.uncut_update_factors()
 
-    def share(self, rank: int, offset: Factors | None) -> Factors:
+    def client_update_factors(self, rank: int, offset: Factors | None) -> Factors:
         """The update that a client of `rank` holds, its own `offset` cut out of its base."""
         own = self.factors(rank).times(self.scaling(rank))
         return self._over_base(own, offset)
@@ -115,12 +115,12 @@ class Aggregate:
 
     def update(self) -> Tensor:
         """The update that the server holds, dense (d_out, d_in)."""
-        return self.held().product()
+        return self.update_factors().product()
 
     @property
     def error(self) -> float:
         """||update - ideal||_F / ||ideal||_F; 0 where both are zero."""
-        return relative(low_rank.norm(low_rank.difference(self.held(), self.ideal)), low_rank.norm(self.ideal))
+        return relative(low_rank.norm(low_rank.difference(self.update_factors(), self.ideal)), low_rank.norm(self.ideal))
 
 
 def relative(distance: float, length: float) -> float:

@@ -1,8 +1,8 @@
 """How sure a model is, and whether it should be: calibration of one answer, and how far several members disagree.
 
-Probabilities are (n, C), those of a council of M members (M, n, C); labels are (n,) classes. The council's answer is the mean of
-its members' probabilities. LoRA-Ensemble (arXiv:2405.14438) takes the calibration error from the mean of the members' logits
-instead; here every measure is taken from the same answer.
+Probabilities are (n, C), those of an ensemble of M members (M, n, C); labels are (n,) classes. The ensemble's answer is the
+mean of its members' probabilities. LoRA-Ensemble (arXiv:2405.14438) takes the calibration error from the mean of the
+members' logits instead; here every measure is taken from the same answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ilora.records import BINS
-from ilora.simulation import calibration
 
 LEAST = torch.finfo(torch.float32).tiny  # so that the logarithm of a zero is finite
 
@@ -25,8 +24,8 @@ class Reliability(NamedTuple):
     accuracy: Tensor
 
 
-class Council(NamedTuple):
-    """What a council of M members answers, and how far they agree."""
+class Ensemble(NamedTuple):
+    """What an ensemble of M members answers, and how far they agree."""
 
     accuracy: float
     loss: float  # -log of the true class's probability
@@ -81,12 +80,12 @@ def disagreement(members: Tensor) -> float:
     return float(1 - alike.mean())
 
 
-def council(members: Tensor, labels: Tensor) -> Council:
+def ensemble(members: Tensor, labels: Tensor) -> Ensemble:
     """All measures of members (M, n, C)."""
     p = members.mean(0)
     bins = reliability(p, labels)
     alone = [calibration_error(reliability(own, labels)) for own in members]
-    return Council(
+    return Ensemble(
         accuracy=float((p.argmax(-1) == labels).double().mean()),
         loss=float(-p.gather(1, labels[:, None]).clamp_min(LEAST).log().mean()),
         calibration_error=calibration_error(bins),
@@ -120,7 +119,7 @@ def consensus(logits: Sequence[Tensor]) -> Tensor:
     return (torch.logsumexp(stacked.log_softmax(-1), 0)) - torch.log(torch.tensor(float(len(logits))))
 
 
-def minutes(who: str, logits: Tensor, labels: Tensor) -> tuple[dict[str, float], dict[str, Tensor]]:
+def calibration_record(who: str, logits: Tensor, labels: Tensor) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Scores and pictures for the record of members `who`, logits (M, n, C); nothing where labels are numbers.
 
     A measure of several members is left out where there is one.
@@ -128,7 +127,7 @@ def minutes(who: str, logits: Tensor, labels: Tensor) -> tuple[dict[str, float],
     if labels.is_floating_point():
         return {}, {}
     members = logits.double().softmax(-1)
-    found = calibration.council(members, labels)
+    found = ensemble(members, labels)
     pictures = {
         f"{who}/bins": torch.stack(list(found.reliability)).float(),
         f"{who}/probabilities": members[:MOST_SEATS, :SAMPLES].float(),

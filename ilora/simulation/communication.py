@@ -67,7 +67,7 @@ def sent_slots(turn: Turn, layer: str) -> tuple[int, int, int]:
 def received(turn: Turn, layer: str, aggregate: Aggregate, old: Factors) -> int:
     """How many numbers all clients receive of one layer: the factors that changed, or everything that is merged."""
     if aggregate.merge:
-        return numbers_of(aggregate.bank) * len(turn.ids)
+        return numbers_of(aggregate.server_factors) * len(turn.ids)
     A, B, _ = sent_slots(turn, layer)
     new = aggregate.factors(turn.setting.rank)
     needed = turn.owned if turn.sharing.receive is None else slots_of(turn.sharing.receive, layer)

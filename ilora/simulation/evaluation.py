@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ilora.clients import attribute_skew
-from ilora.simulation.calibration import consensus, images, minutes
+from ilora.simulation.calibration import calibration_record, consensus, images
 from ilora.tasks.base import Data
 from ilora.tasks.catalogue import TaskCard, tests_of_client
 from ilora.tasks.metrics import METRICS
@@ -109,9 +109,9 @@ class Findings:
     scores: dict[str, float] = field(default_factory=dict)
     pictures: dict[str, Tensor] = field(default_factory=dict)
 
-    def hear(self, who: str, logits: Tensor, labels: Tensor) -> None:
+    def add(self, who: str, logits: Tensor, labels: Tensor) -> None:
         """Take down what the members `who` answer, logits (M, n, C)."""
-        scores, pictures = minutes(who, logits, labels)
+        scores, pictures = calibration_record(who, logits, labels)
         self.scores |= scores
         self.pictures |= pictures
 
@@ -132,12 +132,12 @@ def examine_clients(simulation: "Simulation", turns: list["Turn"], findings: Fin
     ids, metric = turns[0].ids, simulation.task.card.metric
     some = first_samples(simulation.test, len(ids))
     logits = own_answers(simulation, turns, list(range(len(ids))), some)
-    findings.hear("clients", logits, some.labels)
+    findings.add("clients", logits, some.labels)
     if turns[0].index == 1:
         findings.pictures |= images(some.inputs)
     holdings = torch.from_numpy(simulation.facts.class_counts[ids]).to(simulation.device)
-    scores = score_clients(metric, logits, some, simulation.holdings.test_groups[: len(some)], holdings)
-    held = simulation.holdings
+    scores = score_clients(metric, logits, some, simulation.client_data.test_groups[: len(some)], holdings)
+    held = simulation.client_data
     if not held.styles:
         return scores
     worn, styles = [held.styles[k] for k in ids], simulation.task.styles
@@ -160,8 +160,8 @@ def examine_server(simulation: "Simulation", clients: ClientScores, p: Tensor, f
 
     test, members = simulation.test, answers(simulation.test)
     logits = consensus(members)
-    findings.hear("server", logits[None], test.labels)
+    findings.add("server", logits[None], test.labels)
     if len(members) > 1:
-        findings.hear("members", torch.stack(members), test.labels)
-    more = {name: (consensus(answers(data)), data.labels) for name, data in simulation.holdings.more_tests.items()}
+        findings.add("members", torch.stack(members), test.labels)
+    more = {name: (consensus(answers(data)), data.labels) for name, data in simulation.client_data.more_tests.items()}
     return score_server(card, logits, test, more)

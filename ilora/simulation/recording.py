@@ -36,7 +36,7 @@ class LayerOutcome:
     @cached_property
     def whole(self) -> tuple[Tensor, Tensor, Tensor]:
         """U, S, V of all that the server's model differs from theta_0, what is merged included."""
-        held = self.aggregate.held()
+        held = self.aggregate.update_factors()
         return low_rank.svd(held if self.merged is None else low_rank.add(held, self.merged))
 
 
@@ -226,7 +226,7 @@ def kept_factors(outcomes: dict[str, LayerOutcome]) -> dict[str, np.ndarray]:
     for name, outcome in outcomes.items():
         for stage, stack in (("start", outcome.start), ("trained", outcome.trained)):
             kept[f"{name}/{stage}/A"], kept[f"{name}/{stage}/B"] = stack.A[:MOST_PAIRED], stack.B[:MOST_PAIRED]
-        server = outcome.aggregate.bank.truncate(outcome.start.A.shape[1])
+        server = outcome.aggregate.server_factors.truncate(outcome.start.A.shape[1])
         kept[f"{name}/server/A"], kept[f"{name}/server/B"] = server.A, server.B
         U, S, V = outcome.whole
         count = max(1, min(2 * len(server.A), int((1e-6 * S[0] < S).sum())))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilora.clients.data import hold
+from ilora.clients.data import load_client_data
 from ilora.clients.sampling import client_batches, client_draws, fresh_head, participants, steps_of
 from ilora.experiment import Experiment
 from ilora.lora import low_rank
@@ -25,7 +25,7 @@ from ilora.simulation import communication
 from ilora.simulation.evaluation import Findings, examine_clients, examine_server
 from ilora.simulation.recording import LayerOutcome, layer_record, round_record, without_global_model
 from ilora.simulation.server import ServerLayer, Snapshot, pack, restore
-from ilora.stages.context import Setting, Traffic, Turn
+from ilora.stages.context import RunSetting, Traffic, Turn
 from ilora.stages.initialise import Start
 from ilora.tasks import load_task
 from ilora.tasks.linears import check_rank, find_linears
@@ -64,8 +64,8 @@ class Simulation:
         self.moved_without_learning = 0.0
         task = load_task(experiment.task, experiment.backbone, experiment.data)
         self.task = task
-        self.holdings = hold(task, experiment, self.device)
-        self.train, self.test, self.shares = self.holdings.train, self.holdings.test, self.holdings.shares
+        self.client_data = load_client_data(task, experiment, self.device)
+        self.train, self.test, self.shares = self.client_data.train, self.client_data.test, self.client_data.shares
         backbone = task.load_backbone()
         self.merged_at_first = merge_adapter(experiment.adapter, backbone)
         model = backbone.model.to(self.device)
@@ -84,7 +84,7 @@ class Simulation:
             for name, linear in linears.items()
         }
         self.engine = make_engine(experiment.engine, model, linears, backbone.head, self.train, experiment.precision)
-        self.setting = Setting(
+        self.setting = RunSetting(
             seed=experiment.seed,
             ranks=self.ranks,
             samples=tuple(len(share) for share in self.shares),
@@ -269,7 +269,7 @@ class Simulation:
         moved = weight = 0.0
         for name, layer in self.layers.items():
             aggregate: Aggregate = self.stages["aggregate"](self._received(still, name, turn.start, p))
-            moved += low_rank.norm(aggregate.held()) ** 2
+            moved += low_rank.norm(aggregate.update_factors()) ** 2
             weight += float(torch.linalg.matrix_norm(layer.weight)) ** 2
         return sqrt(moved / weight)
 
@@ -291,7 +291,7 @@ def _tell_part(tell: Callable[[float], None], before: float, share: float, fract
 
 def run_facts(simulation: "Simulation") -> RunFacts:
     """What is fixed for a run, before its first round."""
-    held = simulation.holdings
+    held = simulation.client_data
     widths = sum(sum(layer.weight.shape) for layer in simulation.layers.values())
     return RunFacts(
         clients=len(simulation.ranks),

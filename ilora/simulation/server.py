@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ServerLayer:
-    """theta_0 of one layer and what has been learned on it: merged into everyone's base, or held in a bank of slots."""
+    """theta_0 of one layer and what has been learned on it: merged into everyone's base, or held in slots."""
 
     name: str
     weight: Tensor  # theta_0, (d_out, d_in)
@@ -64,7 +64,7 @@ class ServerLayer:
             ideal=weighted_update(trained, turn.counts / turn.counts.sum(), self.recipe.scaling, offset),
             levels=levels,
             server=self.own(turn.index).factors.truncate(self.rank),
-            held=self.held(),
+            held=self.update_factors(),
             send_A=slots_of(turn.sharing.send_A, self.name),
             send_B=slots_of(turn.sharing.send_B, self.name),
             offset=offset,
@@ -75,7 +75,7 @@ class ServerLayer:
         """Keep what the round made of this layer: merge it into the base, or hold it for the next broadcast."""
         if not aggregate.merge:
             self.aggregate = replace(aggregate, residual=None)
-        gone_into_base = aggregate.held() if aggregate.merge else aggregate.residual
+        gone_into_base = aggregate.update_factors() if aggregate.merge else aggregate.residual
         if gone_into_base is not None:
             update = gone_into_base.product()
             self.merged = update if self.merged is None else self.merged + update
@@ -87,9 +87,9 @@ class ServerLayer:
         offset = self.initial(self.rank, round).offset if self.aggregate.offset is not None else None
         return Start(self.aggregate.factors(self.rank, self.aggregate.rank), offset)
 
-    def held(self) -> Factors | None:
-        """The update that the bank holds beside whatever is merged; None before the first round."""
-        return None if self.aggregate is None else self.aggregate.held()
+    def update_factors(self) -> Factors | None:
+        """The update that the server's slots hold beside whatever is merged; None before the first round."""
+        return None if self.aggregate is None else self.aggregate.update_factors()
 
     def merged_factors(self) -> Factors | None:
         """What is merged, as factors; None where nothing is."""
@@ -117,10 +117,10 @@ def pack(simulation: "Simulation") -> dict[str, np.ndarray]:
         if layer.merged is not None:
             tensors[f"merged/{name}"] = layer.merged
         if layer.aggregate is not None:
-            bank = layer.aggregate.bank.truncate(layer.aggregate.rank)
-            tensors |= {f"bank/{name}/A": bank.A, f"bank/{name}/B": bank.B}
+            factors = layer.aggregate.server_factors.truncate(layer.aggregate.rank)
+            tensors |= {f"bank/{name}/A": factors.A, f"bank/{name}/B": factors.B}
             meta["banks"][name] = {
-                "carrier": layer.aggregate.carrier,
+                "carrier": layer.aggregate.scaled_factor,
                 "offset_kept": layer.aggregate.offset is not None,
                 "rank": layer.aggregate.rank,
             }
@@ -150,6 +150,6 @@ def restore(simulation: "Simulation", snapshot: Snapshot) -> None:
         layer.merged = tensors.get(f"merged/{name}")
         if name in meta["banks"]:
             kept = meta["banks"][name]
-            bank = Factors(tensors[f"bank/{name}/A"], tensors[f"bank/{name}/B"])
+            factors = Factors(tensors[f"bank/{name}/A"], tensors[f"bank/{name}/B"])
             offset = layer.initial(layer.rank, simulation.index).offset if kept["offset_kept"] else None
-            layer.aggregate = Aggregate(bank, bank, layer.recipe.scaling, kept["rank"], kept["carrier"], offset)
+            layer.aggregate = Aggregate(factors, factors, layer.recipe.scaling, kept["rank"], kept["carrier"], offset)

@@ -36,7 +36,7 @@ def mean(upload: Upload) -> Aggregate:
     share, (send_A, send_B) = upload.weights[:, None] * upload.sent.mask, upload.sent_slots()
     A = slot_average(upload.sent.A, share, 0) if send_A.any() else upload.own().A
     B = slot_average(upload.sent.B, share, 1) if send_B.any() else upload.own().B
-    return factor_bank(upload, Factors(A, B))
+    return raw_aggregate(upload, Factors(A, B))
 
 
 def mean_of_changes(upload: Upload) -> Aggregate:
@@ -49,7 +49,7 @@ def mean_of_changes(upload: Upload) -> Aggregate:
     p, (send_A, send_B), own = upload.weights[:, None], upload.sent_slots(), upload.own()
     A = own.A + slot_average(upload.sent.A - upload.start.A, p * send_A, 0)
     B = own.B + slot_average(upload.sent.B - upload.start.B, p * send_B, 1)
-    return factor_bank(upload, Factors(A, B))
+    return raw_aggregate(upload, Factors(A, B))
 
 
 def owners_mean(upload: Upload) -> Aggregate:
@@ -61,7 +61,7 @@ def owners_mean(upload: Upload) -> Aggregate:
     p, (send_A, send_B) = upload.weights[:, None], upload.sent_slots()
     A = owners_average(upload.sent.A, p * send_A, upload.own().A, 0)
     B = owners_average(upload.sent.B, p * send_B, upload.own().B, 1)
-    return factor_bank(upload, Factors(A, B))
+    return raw_aggregate(upload, Factors(A, B))
 
 
 def owners_average(stacked: Tensor, share: Tensor, own: Tensor, slot_dim: int) -> Tensor:
@@ -72,9 +72,9 @@ def owners_average(stacked: Tensor, share: Tensor, own: Tensor, slot_dim: int) -
     return torch.where(kept[:, None] if slot_dim == 0 else kept[None, :], average, own)
 
 
-def factor_bank(upload: Upload, bank: Factors) -> Aggregate:
+def raw_aggregate(upload: Upload, factors: Factors) -> Aggregate:
     """An aggregate that holds raw factors, the scaling outside."""
-    return Aggregate(bank.pad(upload.rank), upload.ideal, upload.scaling, upload.rank, offset=upload.server_offset)
+    return Aggregate(factors.pad(upload.rank), upload.ideal, upload.scaling, upload.rank, offset=upload.server_offset)
 
 
 def corrected_mean(upload: Upload, form: str = "closed", penalty: float = 0.01) -> Aggregate:
@@ -84,15 +84,15 @@ def corrected_mean(upload: Upload, form: str = "closed", penalty: float = 0.01) 
     1 - cos(dW, (B + dB) A) + penalty ||dB||^2.
     """
     averaged, s = mean(upload), upload.scaling(upload.rank)
-    A, B = averaged.bank
-    gap = low_rank.difference(upload.learned(), averaged.held()).times(1 / s)
+    A, B = averaged.server_factors
+    gap = low_rank.difference(upload.learned(), averaged.update_factors()).times(1 / s)
     if form == "closed":
         gram = A @ A.T + penalty * torch.eye(len(A)).to(A)
-        return factor_bank(upload, Factors(A, B + torch.linalg.solve(gram, A @ gap.A.T @ gap.B.T).T))
+        return raw_aggregate(upload, Factors(A, B + torch.linalg.solve(gram, A @ gap.A.T @ gap.B.T).T))
     dB, exact = torch.zeros_like(B), low_rank.add(gap, Factors(A, B))
     for _ in range(200):
         dB = dB - 0.1 * (2 * penalty * dB - cosine_slope(exact, Factors(A, B + dB)))
-    return factor_bank(upload, Factors(A, B + dB))
+    return raw_aggregate(upload, Factors(A, B + dB))
 
 
 def cosine_slope(X: Factors, Y: Factors) -> Tensor:
@@ -111,11 +111,11 @@ def truncated_svd(upload: Upload, deltas: bool = True, split: str = "B") -> Aggr
 
     split "B": B = U S / s, A = V^T (FlexLoRA, arXiv:2402.11505); "A": B = U, A = S V^T / s (HLoRA, arXiv:2503.00813).
     """
-    return svd_bank(upload, summed(upload, deltas), split, deltas)
+    return svd_aggregate(upload, summed(upload, deltas), split, deltas)
 
 
-def svd_bank(upload: Upload, update: Factors, split: str = "B", deltas: bool = True) -> Aggregate:
-    """The update as a bank of singular directions, the strongest first; S stands on A, on B, or its root on "both"."""
+def svd_aggregate(upload: Upload, update: Factors, split: str = "B", deltas: bool = True) -> Aggregate:
+    """The update's singular directions as factors, the strongest first; S stands on A, on B, or its root on "both"."""
     U, S, V = low_rank.svd(update, upload.rank)
     one, root = torch.ones_like(S), S.sqrt()
     on_A, on_B = {"A": (S, one), "B": (one, S), "both": (root, root)}[split]
@@ -147,7 +147,7 @@ def rank_partitions(upload: Upload, split: str = "B") -> Aggregate:
         terms, share = (clients, owns / owns.sum()) if owns.sum() > 0 else (server, owns.new_ones(1))
         parts += [band(term, low, high).concatenate(share) for term in terms]
         low = high
-    return svd_bank(upload, low_rank.add(*parts), split)
+    return svd_aggregate(upload, low_rank.add(*parts), split)
 
 
 def band(stacked: Stack, low: int, high: int) -> Stack:
@@ -162,8 +162,8 @@ def full_rank_deltas(upload: Upload) -> Aggregate:
         weighted_update(upload.start, upload.weights, upload.scaling, None),
     )
     whole = change if upload.held is None else low_rank.add(upload.held, change)
-    cut = svd_bank(upload, whole)
-    return Aggregate(cut.bank, cut.ideal, cut.scaling, cut.bank.rank, cut.carrier)
+    cut = svd_aggregate(upload, whole)
+    return Aggregate(cut.server_factors, cut.ideal, cut.scaling, cut.server_factors.rank, cut.scaled_factor)
 
 
 def summed(upload: Upload, deltas: bool) -> Factors:
@@ -171,11 +171,11 @@ def summed(upload: Upload, deltas: bool) -> Factors:
     return upload.learned() if deltas else upload.stacked()
 
 
-def factorised(upload: Upload, bank: Factors, carrier: str, deltas: bool) -> Aggregate:
-    """An aggregate whose bank is the effective update, or, without `deltas`, raw factors over a base with the product cut out."""
+def factorised(upload: Upload, factors: Factors, scaled_factor: str, deltas: bool) -> Aggregate:
+    """An aggregate of the effective update's factors or, without `deltas`, of raw ones over a base with the product cut out."""
     if deltas:
-        return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, carrier)
-    return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, offset=upload.server_offset)
+        return Aggregate(factors, upload.ideal, upload.scaling, upload.rank, scaled_factor)
+    return Aggregate(factors, upload.ideal, upload.scaling, upload.rank, offset=upload.server_offset)
 
 
 # --- exact sums into the base ------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def factorised(upload: Upload, bank: Factors, carrier: str, deltas: bool) -> Agg
 
 def stack(upload: Upload) -> Aggregate:
     """A_c = [p_k s_k A_k], B_c = [B_k], merged into everyone's base (FLoRA, arXiv:2409.05976, eq. 5)."""
-    return Aggregate(upload.learned(), upload.ideal, upload.scaling, upload.rank, carrier="A", merge=True)
+    return Aggregate(upload.learned(), upload.ideal, upload.scaling, upload.rank, scaled_factor="A", merge=True)
 
 
 def thresholded_stack(upload: Upload, energy: float = 0.99) -> Aggregate:
@@ -191,12 +191,14 @@ def thresholded_stack(upload: Upload, energy: float = 0.99) -> Aggregate:
     U, S, V = low_rank.svd(upload.learned())
     kept = S.square().cumsum(0) < energy * S.square().sum()
     p = min(int(kept.sum()) + 1, len(S))
-    bank = Factors(V.T[:p], U[:, :p] * S[:p])
-    return Aggregate(bank, upload.ideal, upload.scaling, upload.rank, carrier="B", merge=True)
+    factors = Factors(V.T[:p], U[:, :p] * S[:p])
+    return Aggregate(factors, upload.ideal, upload.scaling, upload.rank, scaled_factor="B", merge=True)
 
 
 def mean_and_residual(upload: Upload) -> Aggregate:
     """Mean A and B, and what they miss, dW - B A, merged into everyone's base (FedEx-LoRA, arXiv:2410.09432, eq. 8)."""
     averaged = mean(upload)
-    residual = low_rank.difference(upload.learned(), averaged.held())
-    return Aggregate(averaged.bank, upload.ideal, upload.scaling, upload.rank, offset=averaged.offset, residual=residual)
+    residual = low_rank.difference(upload.learned(), averaged.update_factors())
+    return Aggregate(
+        averaged.server_factors, upload.ideal, upload.scaling, upload.rank, offset=averaged.offset, residual=residual
+    )

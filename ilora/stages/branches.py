@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ilora.lora.factors import slot_mask
 from ilora.randomness import numpy_generator, torch_generator
-from ilora.stages.context import Setting, Shared, Turn
+from ilora.stages.context import RunSetting, Shared, Turn
 from ilora.stages.features import class_means, guessed, linear_dependence, principal_plane
 from ilora.stages.objectives import per_sample
 from ilora.tasks.base import Data
@@ -42,7 +42,7 @@ class Branches:
     State: "<layer>.A" (N, q, d_in) and "<layer>.B" (N, d_out, q), every client's private slots.
     """
 
-    def __init__(self, setting: Setting, private_rank: int = 2, negative_control: bool = False) -> None:
+    def __init__(self, setting: RunSetting, private_rank: int = 2, negative_control: bool = False) -> None:
         self.most = min(private_rank, setting.rank // 2)
         self.state: Parameters = {}
         for layer, (d_out, d_in) in setting.shapes.items():
@@ -96,7 +96,7 @@ class Disentangle:
 
     extra_forwards = 1  # of the branch that is held fixed
 
-    def __init__(self, setting: Setting, dependence: float = 0.1, transfer: float = 0.5) -> None:
+    def __init__(self, setting: RunSetting, dependence: float = 0.1, transfer: float = 0.5) -> None:
         self.dependence, self.transfer, self.setting = dependence, transfer, setting
         self.state: Parameters = {}
 

@@ -14,7 +14,7 @@ from ilora import diagnostics
 from ilora.lora import low_rank
 from ilora.lora.factors import Factors, Stack
 from ilora.randomness import torch_generator
-from ilora.stages.context import Setting, Turn, slots_of
+from ilora.stages.context import RunSetting, Turn, slots_of
 from ilora.stages.weighting import samples
 from ilora.training.client_model import Base, Parameters
 from ilora.training.losses import sample_losses
@@ -26,7 +26,7 @@ class Contribution:
     Every client of the round receives the others' model once more for Gamma^data, counted as one more download.
     """
 
-    def __init__(self, setting: Setting, mu: float = 0.5, clip: float = 0.0, probe: int = 64) -> None:
+    def __init__(self, setting: RunSetting, mu: float = 0.5, clip: float = 0.0, probe: int = 64) -> None:
         self.mu, self.clip, self.probe = mu, clip, probe
         self.extra_floats_down = 0 if mu == 1 else 1
 

@@ -30,7 +30,7 @@ def slots_of(slots: Slots, layer: str) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunSetting:
     """What is fixed for a whole run: what an ingredient that keeps state is made from."""
 
     seed: int
@@ -64,7 +64,7 @@ class Turn:
     """
 
     index: int  # 1 is the first round
-    setting: Setting
+    setting: RunSetting
     ids: list[int]
     ranks: tuple[int, ...]  # of the round's clients: how many slots they hold
     samples: list[Tensor]  # each one's sample indices
@@ -189,10 +189,10 @@ class Turn:
         return self.server()
 
     def server_update(self, layer: str) -> Factors:
-        """The update that the server's bank held before this round: s B A of all slots, less what is cut out of the base."""
+        """The update that the server's factors held before this round: s B A of all slots, less what is cut out of the base."""
         parameters, base = self.before
-        bank = layer_stack(parameters, layer, base.ranks)
-        own = Factors(bank.A[0], bank.B[0]).times(float(base.scales[0]))
+        factors = layer_stack(parameters, layer, base.ranks)
+        own = Factors(factors.A[0], factors.B[0]).times(float(base.scales[0]))
         return own if layer not in base.offsets else low_rank.difference(own, base.offsets[layer][0])
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ilora.stages.context import Setting, Turn
+from ilora.stages.context import RunSetting, Turn
 from ilora.stages.objectives import cross_entropy
 from ilora.training.client_model import Parameters
 from ilora.training.local_work import Step
@@ -24,7 +24,7 @@ class Contrast:
 
     extra_forwards = 2  # passes beside the one that is trained
 
-    def __init__(self, setting: Setting, contrast: float = 1.0, temperature: float = 0.5) -> None:
+    def __init__(self, setting: RunSetting, contrast: float = 1.0, temperature: float = 0.5) -> None:
         self.contrast, self.temperature = contrast, temperature
         self.clients = setting.clients
         self.state: Parameters = {"seen": torch.zeros(setting.clients, device=setting.device)}

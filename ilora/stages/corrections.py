@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch.nn import functional
 
-from ilora.stages.context import Setting, Turn
+from ilora.stages.context import RunSetting, Turn
 from ilora.training.client_model import Parameters
 from ilora.training.local_work import LocalWork
 
@@ -40,7 +40,7 @@ class ControlVariates:
 
     extra_floats = 1  # numbers sent beside each trained number, each way
 
-    def __init__(self, setting: Setting, control_scale: str = "scaffold", control_samples: int = 0) -> None:
+    def __init__(self, setting: RunSetting, control_scale: str = "scaffold", control_samples: int = 0) -> None:
         self.clients = setting.clients
         self.control_scale, self.control_samples = control_scale, control_samples
         self.state: Parameters = {}
@@ -68,7 +68,7 @@ class Scaffold:
 
     extra_floats = 1
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: RunSetting) -> None:
         self.clients = setting.clients
         self.state: Parameters = {}
 
@@ -108,7 +108,7 @@ class GlobalDirection:
 
     extra_floats_down = 1  # D_G beside each number
 
-    def __init__(self, setting: Setting, mix: float = 0.5) -> None:
+    def __init__(self, setting: RunSetting, mix: float = 0.5) -> None:
         self.mix, self.steps = mix, setting.local_steps
         self.state: Parameters = {}
 

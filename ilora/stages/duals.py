@@ -13,7 +13,7 @@ from torch import Tensor
 from ilora.lora import low_rank
 from ilora.lora.aggregation import Aggregate
 from ilora.lora.factors import Factors, Stack
-from ilora.stages.context import Setting, Turn
+from ilora.stages.context import RunSetting, Turn
 from ilora.stages.objectives import cross_entropy
 from ilora.stages.proximal import Movement, inner, movement
 from ilora.training.client_model import Parameters
@@ -33,7 +33,7 @@ def recompress(stack: Stack, slots: int) -> tuple[Stack, Tensor]:
 class Memory:
     """Sums of movements of n models, kept in `state`: of a parameter as it is, of a product as a stack of at most 2R slots."""
 
-    def __init__(self, models: int, setting: Setting) -> None:
+    def __init__(self, models: int, setting: RunSetting) -> None:
         self.models = models
         self.setting = setting
 
@@ -79,7 +79,7 @@ class Dual:
     """
 
     def __init__(
-        self, setting: Setting, gamma: float = 0.01, a: float = 1.0, space: str = "product", penalty: str = "relative"
+        self, setting: RunSetting, gamma: float = 0.01, a: float = 1.0, space: str = "product", penalty: str = "relative"
     ) -> None:
         self.a, self.space = a, space
         samples = torch.tensor(setting.samples, dtype=torch.float32, device=setting.device)
@@ -119,7 +119,7 @@ class DualShift:
     stays as it is. The head is shifted number by number.
     """
 
-    def __init__(self, setting: Setting, a: float = 1.0, d: float = 1.0, space: str = "product") -> None:
+    def __init__(self, setting: RunSetting, a: float = 1.0, d: float = 1.0, space: str = "product") -> None:
         self.a, self.d, self.space = a, d, space
         self.clients = setting.clients
         self.memory = Memory(1, setting)
@@ -132,12 +132,12 @@ class DualShift:
         if not isinstance(product, Stack):
             A, B = (
                 self.step(turn.before[0][f"{layer}.{n}"][0], new, u[f"{layer}.{n}"])
-                for n, new in zip("AB", aggregate.bank, strict=False)
+                for n, new in zip("AB", aggregate.server_factors, strict=False)
             )
-            return replace(aggregate, bank=Factors(A, B))
+            return replace(aggregate, server_factors=Factors(A, B))
         if self.d == 1 and not product.B.any():
             return aggregate
-        terms = [aggregate.held().times(self.d), product[0]]
+        terms = [aggregate.update_factors().times(self.d), product[0]]
         if not aggregate.merge:
             terms.append(turn.server_update(layer).times(1 - self.d))
         U, S, V = low_rank.svd(low_rank.add(*terms), aggregate.rank)

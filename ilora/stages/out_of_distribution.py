@@ -6,7 +6,7 @@ A tension on purpose: inside a client strange samples count more, and a client f
 import torch
 from torch import Tensor
 
-from ilora.stages.context import Setting, Turn
+from ilora.stages.context import RunSetting, Turn
 from ilora.stages.objectives import cross_entropy, per_sample
 from ilora.stages.weighting import samples
 from ilora.training.client_model import Parameters
@@ -33,7 +33,7 @@ class PseudoOut:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: RunSetting,
         detector: str = "energy",
         form: str = "soft",
         quantile: float = 0.75,

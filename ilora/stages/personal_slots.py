@@ -10,7 +10,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from ilora.stages.context import Setting, Shared, Turn, slots_of
+from ilora.stages.context import RunSetting, Shared, Turn, slots_of
 from ilora.stages.sharing import slot_norms, top
 from ilora.training.client_model import Parameters
 from ilora.training.local_work import LocalWork, Train, Trained
@@ -28,7 +28,7 @@ class PersonalSlots:
     "size/<layer>" (N, R) at the last refresh, "<layer>.A" and "<layer>.B" (N, ...) as each client left them.
     """
 
-    def __init__(self, setting: Setting, fraction: float = 0.25, limit: float = 0.8, refresh: int = 3) -> None:
+    def __init__(self, setting: RunSetting, fraction: float = 0.25, limit: float = 0.8, refresh: int = 3) -> None:
         self.fraction, self.limit, self.refresh = fraction, limit, refresh
         N, R, device = setting.clients, setting.rank, setting.device
         self.state: Parameters = {"seen": torch.zeros(N, dtype=torch.bool, device=device)}
@@ -102,7 +102,7 @@ class SplitMoments:
     State: "m/<name>" and "v/<name>" (N, ...).
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: RunSetting) -> None:
         self.clients = setting.clients
         self.state: Parameters = {}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ilora.randomness import torch_generator
-from ilora.stages.context import Setting, Turn
+from ilora.stages.context import RunSetting, Turn
 from ilora.stages.out_of_distribution import BEHIND
 from ilora.training.client_model import Parameters
 from ilora.training.local_work import Step
@@ -67,7 +67,7 @@ class Grpo:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: RunSetting,
         group: int = 8,
         bonus: str = "adaptive",
         tau: float = 0.4,

@@ -9,7 +9,7 @@ from torch.nn import functional
 from ilora.clients.sampling import batch_plan
 from ilora.randomness import numpy_generator, torch_generator
 from ilora.stages import reward_models
-from ilora.stages.context import BYTES_PER_FLOAT, Setting, Shared, Traffic, Turn
+from ilora.stages.context import BYTES_PER_FLOAT, RunSetting, Shared, Traffic, Turn
 from ilora.stages.policy_gradient import Grpo
 from ilora.training.client_model import Base, Parameters
 from ilora.training.local_work import LocalWork, Train, Trained
@@ -25,7 +25,7 @@ class MixtureOfRewards:
     State: "seen" (N,), "V" (N, classes, R) and "W" (N, R, d) the heads, "router" (N, d + 1).
     """
 
-    def __init__(self, setting: Setting, reward: str = "router", anchors: int = 100, public: float = 0.2) -> None:
+    def __init__(self, setting: RunSetting, reward: str = "router", anchors: int = 100, public: float = 0.2) -> None:
         self.setting, self.reward, self.anchors, self.public = setting, reward, anchors, public
         self.state: Parameters = {"seen": torch.zeros(setting.clients, dtype=torch.bool, device=setting.device)}
         self.sent = 0  # numbers that went up in this round

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ilora.lora.factors import Stack
 from ilora.randomness import torch_generator
-from ilora.stages.context import Setting, Turn
+from ilora.stages.context import RunSetting, Turn
 from ilora.stages.objectives import cross_entropy
 from ilora.stages.proximal import inner, movement
 from ilora.training.client_model import Parameters, layer_stack
@@ -51,7 +51,7 @@ class Roughness:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: RunSetting,
         pull: float = 0.1,
         index: str = "saturated",
         saturation: float = 0.2,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ilora.lora.aggregation import Aggregate
 from ilora.lora.factors import Factors
-from ilora.stages.context import Setting, Turn
+from ilora.stages.context import RunSetting, Turn
 from ilora.training.client_model import Parameters
 
 
@@ -25,16 +25,16 @@ class AdamW:
     Without weight decay. State: "m/<layer>.A", "v/<layer>.A", both of B alike: the moments, in the server's slots.
     """
 
-    def __init__(self, setting: Setting, server_lr: float = 0.01, epsilon: float = 1e-8) -> None:
+    def __init__(self, setting: RunSetting, server_lr: float = 0.01, epsilon: float = 1e-8) -> None:
         self.lr, self.epsilon = server_lr, epsilon
         self.state: Parameters = {}
 
     def __call__(self, turn: Turn, layer: str, aggregate: Aggregate) -> Aggregate:
         """m <- .9 m + .1 Delta, v <- .999 v + .001 Delta^2, x <- x + lr m^ / (sqrt(v^) + epsilon)."""
         old, _ = turn.before
-        A = self.step(turn.index, f"{layer}.A", old[f"{layer}.A"][0], aggregate.bank.A)
-        B = self.step(turn.index, f"{layer}.B", old[f"{layer}.B"][0], aggregate.bank.B)
-        return replace(aggregate, bank=Factors(A, B))
+        A = self.step(turn.index, f"{layer}.A", old[f"{layer}.A"][0], aggregate.server_factors.A)
+        B = self.step(turn.index, f"{layer}.B", old[f"{layer}.B"][0], aggregate.server_factors.B)
+        return replace(aggregate, server_factors=Factors(A, B))
 
     def step(self, t: int, name: str, old: Tensor, new: Tensor) -> Tensor:
         """One factor's step in round t."""
@@ -53,7 +53,7 @@ class Adam:
     """
 
     def __init__(
-        self, setting: Setting, server_lr: float = 0.01, beta1: float = 0.9, beta2: float = 0.99, tau: float = 1e-3
+        self, setting: RunSetting, server_lr: float = 0.01, beta1: float = 0.9, beta2: float = 0.99, tau: float = 1e-3
     ) -> None:
         self.server_lr, self.beta1, self.beta2, self.tau = server_lr, beta1, beta2, tau
         self.state: Parameters = {}
@@ -61,8 +61,11 @@ class Adam:
     def __call__(self, turn: Turn, layer: str, aggregate: Aggregate) -> Aggregate:
         """One layer's factors, moved by Adam instead of to their mean."""
         before, _ = turn.before
-        A, B = (self.step(f"{layer}.{n}", before[f"{layer}.{n}"][0], mean) for n, mean in zip("AB", aggregate.bank, strict=True))
-        return replace(aggregate, bank=Factors(A, B))
+        A, B = (
+            self.step(f"{layer}.{n}", before[f"{layer}.{n}"][0], mean)
+            for n, mean in zip("AB", aggregate.server_factors, strict=True)
+        )
+        return replace(aggregate, server_factors=Factors(A, B))
 
     def head(self, turn: Turn, before: Parameters, mean: Parameters) -> Parameters:
         """The head, moved alike."""

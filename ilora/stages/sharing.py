@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ilora.randomness import torch_generator
-from ilora.stages.context import Setting, Shared, Turn
+from ilora.stages.context import RunSetting, Shared, Turn
 from ilora.training.client_model import Parameters
 
 
@@ -92,7 +92,7 @@ class KeepB:
     State: "seen" (N,) whether a client took part yet, and "<name>" (N, ...) every B and head as each client left it.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: RunSetting) -> None:
         self.clients = setting.clients
         self.state: Parameters = {"seen": torch.zeros(setting.clients, dtype=torch.bool, device=setting.device)}
 
@@ -124,7 +124,7 @@ class Diagonal:
 
     least = 1e-2  # of |lambda|, so that B can be divided by it
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: RunSetting) -> None:
         self.state: Parameters = {layer: torch.ones(setting.rank, device=setting.device) for layer in setting.shapes}
 
     def __call__(self, turn: Turn) -> Shared:
@@ -151,7 +151,7 @@ class TopSlots:
     b_i leaves alone (AdaLoRA's sensitivity). State: "<layer>" (N, R), each client's importance.
     """
 
-    def __init__(self, setting: Setting, smoothing: float = 0.85) -> None:
+    def __init__(self, setting: RunSetting, smoothing: float = 0.85) -> None:
         self.smoothing = smoothing
         zeros = torch.zeros(setting.clients, setting.rank, device=setting.device)
         self.state: Parameters = {layer: zeros.clone() for layer in setting.shapes}

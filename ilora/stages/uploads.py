@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ilora.lora.factors import slot_mask
-from ilora.stages.context import Setting, Slots, Turn, slots_of
+from ilora.stages.context import RunSetting, Slots, Turn, slots_of
 from ilora.stages.objectives import shorter, tail_size
 from ilora.stages.sharing import slot_norms
 from ilora.training.client_model import Parameters
@@ -90,7 +90,7 @@ def cut_ranks(turn: Turn, ranks: Sequence[int]) -> Parameters:
 class Quantise:
     """Send changes in few bits: each row of A and column of B as whole numbers of its own step (HAFLQ, arXiv:2411.06581)."""
 
-    def __init__(self, setting: Setting, bits: int = 8) -> None:
+    def __init__(self, setting: RunSetting, bits: int = 8) -> None:
         self.bits = bits
 
     def __call__(self, turn: Turn) -> Parameters:

@@ -107,7 +107,7 @@ def test_subspaces_follow_the_round_and_the_layer(page):
 
 def test_the_council_is_asked_about_another_sample(page):
     tab = page("uncertainty?run=recorded&round=15")
-    said = tab.locator(".st-key-block-council [data-testid=stCaptionContainer]")
+    said = tab.locator(".st-key-block-ensemble [data-testid=stCaptionContainer]")
     expect(said).to_contain_text("clients say", timeout=SECONDS)
     before = said.inner_text()
     tab.get_by_role("slider", name=re.compile("Test sample")).press("End")

@@ -75,8 +75,8 @@ def test_clients_train_on_their_own_style_and_are_tested_in_it_the_server_in_all
         experiment = Experiment(skew="attribute", clients=7, rounds=1, local_steps=1, batch_size=2)
         simulation, plain = Simulation(experiment), Simulation(experiment.replace(skew="iid"))
     styles = simulation.task.styles
-    assert simulation.holdings.styles == client_styles(tuple(styles), 7) == simulation.facts.styles
-    for own, style in zip(simulation.shares, simulation.holdings.styles, strict=True):
+    assert simulation.client_data.styles == client_styles(tuple(styles), 7) == simulation.facts.styles
+    for own, style in zip(simulation.shares, simulation.client_data.styles, strict=True):
         raw = Data({"pixel_values": plain.train.inputs["pixel_values"][own]}, plain.train.labels[own])
         got = simulation.engine.data.inputs["pixel_values"][own]
         assert torch.equal(got, in_style(raw, styles[style]).inputs["pixel_values"])

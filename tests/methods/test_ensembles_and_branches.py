@@ -10,7 +10,7 @@ from ilora.api import simulate
 from ilora.clients.sampling import participants
 from ilora.experiment import Experiment
 from ilora.lab.suites.over_seeds import CONTROLS, rows_of
-from ilora.simulation.calibration import consensus, council
+from ilora.simulation.calibration import consensus, ensemble
 from ilora.simulation.evaluation import first_samples, own_answers
 from ilora.simulation.round_loop import Simulation
 from ilora.stages.branches import Disentangle, borrowed, only, shared_slots
@@ -93,12 +93,12 @@ def test_zero_learning_leaves_every_member_unchanged(variant):
 # LoRA-Ensemble ----------------------------------------------------------------------------------------------------------------
 
 
-def ensemble(members: int, **changes: Any) -> Experiment:
+def ensemble_of(members: int, **changes: Any) -> Experiment:
     return toy_experiment(method="lora-ensemble", **(MIXED | changes | {"options": {"members": members}}))
 
 
 def test_one_member_is_plain_lora_bit_for_bit():
-    alone = list(simulate(ensemble(1)))
+    alone = list(simulate(ensemble_of(1)))
     plain = list(simulate(toy_experiment(method="fedit", options={"initialise": "xavier"}, **MIXED)))
     same_bits(alone[-1].snapshot, plain[-1].snapshot)
     assert alone[-1].scores == plain[-1].scores
@@ -108,10 +108,10 @@ def test_one_member_is_plain_lora_bit_for_bit():
 
 def test_every_member_is_a_federated_run_of_its_own_on_the_same_clients_and_batches():
     own, first, lone, third = (
-        Simulation(ensemble(3)),
-        Simulation(ensemble(1)),
-        Simulation(ensemble(1)),
-        Simulation(ensemble(3)).members[2],
+        Simulation(ensemble_of(3)),
+        Simulation(ensemble_of(1)),
+        Simulation(ensemble_of(1)),
+        Simulation(ensemble_of(3)).members[2],
     )
     lone.head, lone.layers, lone.stages = third.head, third.layers, third.stages
     heads = [member.head["head.classifier.weight"] for member in own.members]
@@ -125,19 +125,19 @@ def test_every_member_is_a_federated_run_of_its_own_on_the_same_clients_and_batc
 
 
 def test_n_members_cost_n_times_the_bytes_and_passes():
-    one, four = (next(simulate(ensemble(n))) for n in (1, 4))
+    one, four = (next(simulate(ensemble_of(n))) for n in (1, 4))
     for cost in ("forwards", "bytes_up", "bytes_down", "floats_up"):
         assert getattr(four, cost) == 4 * getattr(one, cost)
 
 
 def test_the_ensemble_answers_with_the_mean_of_its_members_probabilities():
-    simulation = Simulation(ensemble(3))
+    simulation = Simulation(ensemble_of(3))
     record = simulation.next_round()
     logits = torch.cat([simulation.engine.logits(*member.server(), simulation.test) for member in simulation.members])
     p, labels = logits.double().softmax(-1), simulation.test.labels
     assert record.accuracy == pytest.approx(float((p.mean(0).argmax(-1) == labels).double().mean()))
     assert record.loss == pytest.approx(float(-p.mean(0).gather(1, labels[:, None]).log().mean()), abs=1e-5)
-    found = council(p, labels)
+    found = ensemble(p, labels)
     assert record.scores["members disagreement"] == pytest.approx(found.disagreement)
     assert record.scores["members calibration error"] == pytest.approx(found.calibration_error, abs=1e-6)
     np.testing.assert_allclose(record.pictures["members/probabilities"], p, atol=1e-6)

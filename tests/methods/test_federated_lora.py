@@ -84,16 +84,18 @@ def test_a_slot_that_nobody_of_a_round_has_is_dead_in_fedit_from_then_on():
 def test_lora_fair_in_closed_form_is_the_least_squares_answer(ranks, penalty):
     """min ||dW - (B + dB) A||^2 + penalty ||dB||^2, as one numpy lstsq on [A^T; sqrt(penalty) I]."""
     clients, p = drawn(ranks)
-    A, B = (factor.numpy() for factor in ilora.aggregate("fedit", clients, p).bank)
+    A, B = (factor.numpy() for factor in ilora.aggregate("fedit", clients, p).server_factors)
     rows = np.vstack([A.T, np.sqrt(penalty) * np.eye(len(A))])
     gap = np.vstack([(ideal(clients, p) - B @ A).T, np.zeros((len(A), D_OUT))])
     want = B + np.linalg.lstsq(rows, gap, rcond=None)[0].T
-    np.testing.assert_allclose(ilora.aggregate("lora-fair", clients, p, penalty=penalty).bank.B.numpy(), want, atol=1e-9)
+    np.testing.assert_allclose(
+        ilora.aggregate("lora-fair", clients, p, penalty=penalty).server_factors.B.numpy(), want, atol=1e-9
+    )
 
 
 def test_lora_fair_without_a_penalty_is_the_best_update_in_the_row_space_of_the_mean_A():
     clients, p = drawn([4, 4, 4])
-    A = ilora.aggregate("fedit", clients, p).bank.A.numpy()
+    A = ilora.aggregate("fedit", clients, p).server_factors.A.numpy()
     rows = np.linalg.pinv(A) @ A
     np.testing.assert_allclose(held(ilora.aggregate("lora-fair", clients, p, penalty=0.0)), ideal(clients, p) @ rows, atol=1e-9)
 
@@ -102,7 +104,7 @@ def test_lora_fair_corrects_towards_the_scaled_sum_where_scaling_depends_on_the_
     clients, p = drawn([2, 4, 6])
     want = sum(w * 16 / len(A) * dense((A, B)) for w, (A, B) in zip(p, clients, strict=True))
     result = ilora.aggregate("lora-fair", clients, p, scaling="16/r", penalty=0.0)
-    rows = np.linalg.pinv(result.bank.A.numpy()) @ result.bank.A.numpy()
+    rows = np.linalg.pinv(result.server_factors.A.numpy()) @ result.server_factors.A.numpy()
     np.testing.assert_allclose(held(result), want @ rows, atol=1e-9)
 
 
@@ -125,8 +127,8 @@ def test_raflora_is_the_mean_of_products_where_all_ranks_are_equal(clients):
 
 
 def test_raflora_can_put_the_root_of_the_singular_values_on_each_factor():
-    bank = ilora.aggregate("raflora", *drawn([2, 4, 6]), rank=6, split="both").bank
-    A, B = bank.A.numpy(), bank.B.numpy()
+    factors = ilora.aggregate("raflora", *drawn([2, 4, 6]), rank=6, split="both").server_factors
+    A, B = factors.A.numpy(), factors.B.numpy()
     np.testing.assert_allclose(A @ A.T, B.T @ B, atol=1e-9)
     np.testing.assert_allclose(np.diag(A @ A.T), np.linalg.svd(B @ A, compute_uv=False)[: len(A)], atol=1e-9)
 
@@ -151,9 +153,9 @@ def test_replication_is_filling_the_missing_slots_with_their_owners_average():
     for w, (A_k, B_k) in zip(p, clients, strict=True):
         A += w * np.vstack([A_k.numpy(), full_A[len(A_k) :]])
         B += w * np.hstack([B_k.numpy(), full_B[:, len(A_k) :]])
-    bank = ilora.aggregate("replication", clients, p).bank
-    np.testing.assert_allclose(bank.A.numpy(), A, atol=1e-12)
-    np.testing.assert_allclose(bank.B.numpy(), B, atol=1e-12)
+    factors = ilora.aggregate("replication", clients, p).server_factors
+    np.testing.assert_allclose(factors.A.numpy(), A, atol=1e-12)
+    np.testing.assert_allclose(factors.B.numpy(), B, atol=1e-12)
 
 
 @pytest.mark.parametrize("ranks", MIXED, ids=str)
@@ -163,7 +165,7 @@ def test_hlora_and_flexlora_are_one_product_for_every_rank(ranks):
     for rank in range(1, max(ranks) + 1):
         np.testing.assert_allclose(dense(one.factors(rank)), dense(other.factors(rank)), atol=1e-9)
         np.testing.assert_allclose(dense(one.factors(rank)), best(ideal(clients, p), rank), atol=1e-9)
-    B = one.bank.B.numpy()
+    B = one.server_factors.B.numpy()
     np.testing.assert_allclose(B.T @ B, np.eye(B.shape[1]), atol=1e-9)
 
 
@@ -171,7 +173,7 @@ def test_hlora_and_flexlora_are_one_product_for_every_rank(ranks):
 def test_florist_keeps_the_energy_that_it_says_and_not_a_direction_more(energy):
     clients, p = drawn([2, 4, 6])
     result, want = ilora.aggregate("florist", clients, p, energy=energy), ideal(clients, p)
-    kept, whole = result.bank.rank, length(want) ** 2
+    kept, whole = result.server_factors.rank, length(want) ** 2
     assert length(held(result)) ** 2 >= (energy - 1e-9) * whole
     assert length(best(want, kept - 1)) ** 2 < energy * whole
     assert result.error == pytest.approx(np.sqrt(1 - length(best(want, kept)) ** 2 / whole), abs=1e-6)
@@ -208,11 +210,11 @@ def test_a_mean_of_changes_leaves_alone_what_nobody_sent_and_nothing_moves_where
     start = Stack.of(draw_clients([4], D_OUT, D_IN) * 3)
     sent = Stack.of([(A + 1, B + 2) for A, B in draw_clients([4], D_OUT, D_IN) * 3])
     slots, p, own = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 0]]).bool(), draw_weights(3), start[0]
-    result = mean_of_changes(upload_of(start, sent, p, server=own, send_A=slots, send_B=slots)).bank
+    result = mean_of_changes(upload_of(start, sent, p, server=own, send_A=slots, send_B=slots)).server_factors
     step = torch.tensor([1.0, p[0], p[1], 0.0], dtype=torch.float64)
     torch.testing.assert_close(result.A, own.A + step[:, None])
     torch.testing.assert_close(result.B, own.B + 2 * step)
-    still = mean_of_changes(upload_of(start, start, p, server=own)).bank
+    still = mean_of_changes(upload_of(start, start, p, server=own)).server_factors
     assert torch.equal(still.A, own.A)
     assert torch.equal(still.B, own.B)
 
@@ -223,7 +225,7 @@ def test_a_slot_that_a_client_has_and_does_not_send_counts_as_it_was_received_in
     changed[0, 0] += 1
     slots = torch.tensor([[True, False], [False, False]])
     result = mean(upload_of(start, Stack(changed, start.B, start.ranks), [0.5, 0.5], server=start[0], send_A=slots, send_B=slots))
-    torch.testing.assert_close(result.bank.A, start.A[0] + torch.tensor([[0.5], [0.0]]))
+    torch.testing.assert_close(result.server_factors.A, start.A[0] + torch.tensor([[0.5], [0.0]]))
 
 
 # Ingredients, each for itself ---------------------------------------------------------------------------------------------------

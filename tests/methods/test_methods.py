@@ -9,10 +9,10 @@ import ilora
 from ilora.lora.scaling import Scaling
 from ilora.methods import METHODS, PROVENANCE, Method, resolve
 from ilora.methods.ingredients import INGREDIENTS, STAGES
-from ilora.stages.context import Setting
+from ilora.stages.context import RunSetting
 from tests.toy import draw_clients
 
-SETTING = Setting(0, (2, 4), (10, 20), Scaling(1.0), {"query": (8, 8)}, 1, 4, "cpu")
+SETTING = RunSetting(0, (2, 4), (10, 20), Scaling(1.0), {"query": (8, 8)}, 1, 4, "cpu")
 
 
 @pytest.mark.parametrize("key", METHODS)

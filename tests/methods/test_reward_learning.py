@@ -216,6 +216,6 @@ def test_both_engines_agree_on_mor():
 
 
 def test_methods_that_learn_from_rewards_are_marked_and_say_what_they_leave_out():
-    marked = {key for key, method in METHODS.items() if method.alignment}
+    marked = {key for key, method in METHODS.items() if method.learns_from_reward}
     assert marked == {"aer", "mor"} == set(NOT_COVERED)
     assert all(NOT_COVERED.values())

@@ -40,7 +40,7 @@ def test_a_run_shows_reliability_measures_and_a_council(open_app, store):
     app.slider(key=f"round.{run_id}").set_value(1).run()
     assert "in round 1" in said(app)
     assert said(app) != first
-    app.slider(key="sureness.sample").set_value(64).run()
+    app.slider(key="uncertainty.sample").set_value(64).run()
     assert not app.exception
 
 
@@ -70,7 +70,7 @@ def test_a_text_run_shows_the_sentence_that_is_asked_about(open_app, store):
     first = [element.value for element in app.text]
     assert len(first) == 1
     assert first[0] in tested
-    app.slider(key="sureness.sample").set_value(64).run()
+    app.slider(key="uncertainty.sample").set_value(64).run()
     assert [element.value for element in app.text] != first
     assert "no image" not in said(app)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from ilora.simulation.calibration import brier, calibration_error, council, disagreement, entropy, epistemic, reliability
+from ilora.simulation.calibration import brier, calibration_error, disagreement, ensemble, entropy, epistemic, reliability
 
 some = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -42,7 +42,7 @@ def test_brier_loss_and_disagreement_are_counted_by_hand(members, samples, class
     p, labels = draw(members, samples, classes, seed)
     truth = np.eye(classes)[labels.numpy()]
     assert brier(p[0], labels) == pytest.approx(((p[0].numpy() - truth) ** 2).sum(1).mean())
-    found = council(p, labels)
+    found = ensemble(p, labels)
     assert found.loss == pytest.approx(log_loss(labels, p.mean(0), labels=range(classes)), abs=1e-9)
     answers = p.argmax(-1).numpy()
     pairs = [(answers[i] != answers[j]).mean() for i in range(members) for j in range(i)]
@@ -56,7 +56,7 @@ def test_brier_loss_and_disagreement_are_counted_by_hand(members, samples, class
 @some
 def test_total_uncertainty_splits_into_two_parts_that_are_not_negative(members, samples, classes, seed):
     p, labels = draw(members, samples, classes, seed)
-    found = council(p, labels)
+    found = ensemble(p, labels)
     assert found.epistemic + found.aleatoric == pytest.approx(float(entropy(p.mean(0)).mean()), abs=1e-9)
     assert found.epistemic >= 0
     assert found.aleatoric >= 0
@@ -67,11 +67,11 @@ def test_members_that_say_the_same_disagree_on_nothing():
     same = p.expand(5, -1, -1)
     assert disagreement(same) == 0
     assert float(epistemic(same).max()) == pytest.approx(0, abs=1e-12)
-    assert council(same, labels).accuracy == council(p, labels).accuracy == council(same, labels).member_accuracy
+    assert ensemble(same, labels).accuracy == ensemble(p, labels).accuracy == ensemble(same, labels).member_accuracy
 
 
 def test_members_that_are_sure_of_different_things_are_all_epistemic():
-    found = council(torch.eye(2)[:, None].expand(2, 3, 2).double(), torch.zeros(3, dtype=torch.long))
+    found = ensemble(torch.eye(2)[:, None].expand(2, 3, 2).double(), torch.zeros(3, dtype=torch.long))
     assert (found.disagreement, found.aleatoric) == (1, 0)
     assert found.epistemic == pytest.approx(np.log(2))
 

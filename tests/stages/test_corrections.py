@@ -9,7 +9,7 @@ import torch
 from ilora.experiment import Experiment
 from ilora.lora.scaling import Scaling
 from ilora.simulation.round_loop import Simulation
-from ilora.stages.context import Setting
+from ilora.stages.context import RunSetting
 from ilora.stages.corrections import ControlVariates, none, steering
 
 RANKS = [2, 4, 1, 3]
@@ -77,7 +77,7 @@ def turn_of(ids: list[int], gradient: dict[str, torch.Tensor]) -> Any:
 
 
 def made(clients: int, scale: str = "scaffold") -> ControlVariates:
-    return ControlVariates(Setting(0, (4,) * clients, (10,) * clients, Scaling(1.0), {}, 1, 4, "cpu"), scale)
+    return ControlVariates(RunSetting(0, (4,) * clients, (10,) * clients, Scaling(1.0), {}, 1, 4, "cpu"), scale)
 
 
 def test_five_rounds_with_partial_participation_and_mixed_ranks_follow_the_reference():

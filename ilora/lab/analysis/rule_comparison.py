@@ -78,11 +78,11 @@ def received(made: Aggregate, uploads: Uploads, k: int | None = None) -> Factors
     ranks = [len(A) for A, _ in uploads.factors]
     k = min(range(len(ranks)), key=ranks.__getitem__) if k is None else k
     if made.merge:
-        return made.held()
+        return made.update_factors()
     offset = None
     if made.offset is not None and uploads.offsets is not None:
         offset = Factors(*uploads.offsets[k]).times(made.scaling(ranks[k]))
-    return made.share(ranks[k], offset)
+    return made.client_update_factors(ranks[k], offset)
 
 
 def away(made: Aggregate, uploads: Uploads) -> list[float]:
@@ -103,8 +103,8 @@ def truncation_errors(update: Factors, most: int) -> dict[str, list[float]]:
     S = low_rank.svd(update)[1]
     found = {}
     for name, factorise in CUTS.items():
-        bank = factorise(update, most)
-        found[name] = [relative(low_rank.norm(Factors(bank.A[r:], bank.B[:, r:])), length) for r in range(1, most + 1)]
+        factors = factorise(update, most)
+        found[name] = [relative(low_rank.norm(Factors(factors.A[r:], factors.B[:, r:])), length) for r in range(1, most + 1)]
     found["SVD"] = [relative(float(S[r:].norm()), length) for r in range(1, most + 1)]
     return found
 

@@ -91,7 +91,7 @@ def most_disputed(members: Array) -> list[int]:
     return [int(i) for i in np.argsort(-epistemic(members), kind="stable")]
 
 
-def council(members: Array, labels: Array, sample: int, classes: Mapping[int, str] | tuple[str, ...], who: str) -> str:
+def ensemble(members: Array, labels: Array, sample: int, classes: Mapping[int, str] | tuple[str, ...], who: str) -> str:
     """What the members say of one sample, and how much of the doubt is between them."""
     p = members[:, sample].mean(0)
     answer, truth = int(p.argmax()), int(labels[sample])

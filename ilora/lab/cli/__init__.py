@@ -126,7 +126,7 @@ def compare_command(chosen: argparse.Namespace) -> int:
     for entry in dict.fromkeys(part.strip() for part in chosen.methods.split(",")):
         method, _, mode = entry.partition(":")
         experiments.append(read_experiment(chosen, method, mode or None))
-    if aside := [e.method for e in experiments if METHODS[e.method].alignment]:
+    if aside := [e.method for e in experiments if METHODS[e.method].learns_from_reward]:
         raise ValueError(f"methods names {aside[0]!r}, which learns from a reward; allowed are methods that learn from labels.")
     if chosen.csv and not Path(chosen.csv).resolve().parent.is_dir():
         raise ValueError(f"csv is {chosen.csv!r}; allowed: a file in a folder that exists.")

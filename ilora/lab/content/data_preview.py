@@ -42,7 +42,7 @@ def facts_of(experiment: Experiment, held: Dealt) -> RunFacts:
     )
 
 
-def entropy(counts: Array) -> Array:
+def effective_classes(counts: Array) -> Array:
     """(K,) how many classes each client really sees: exp of the entropy of its class shares."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     logs = np.log(np.where(shares > 0, shares, 1.0))

@@ -4,7 +4,7 @@ Every figure has a fixed height and a `uirevision`, draws SVG, leaves its ground
 work, and says its units on hover. Colours are Okabe and Ito's: colour and dash by method everywhere, colour by rank within a run.
 """
 
-from ilora.lab.figures.calibration import branch, council, probe, reliability, sureness_over_rounds
+from ilora.lab.figures.calibration import branch, calibration_over_rounds, ensemble, probe, reliability
 from ilora.lab.figures.clients import clients_accuracy, holdings, hollow, idea, participation, shows_clients
 from ilora.lab.figures.collapse import coverage, effective_rank_over_rounds, energy_over_rounds, spectra_over_rounds
 from ilora.lab.figures.data import classes_seen, sizes
@@ -26,14 +26,15 @@ __all__ = [
     "as_html",
     "as_table",
     "branch",
+    "calibration_over_rounds",
     "classes_seen",
     "clients_accuracy",
     "corrections",
-    "council",
     "coverage",
     "drift",
     "effective_rank_over_rounds",
     "energy_over_rounds",
+    "ensemble",
     "error_by_layer",
     "error_split",
     "factor_maps",
@@ -56,7 +57,6 @@ __all__ = [
     "sizes",
     "spectra_over_rounds",
     "spectrum",
-    "sureness_over_rounds",
     "trade_off",
     "traffic",
     "truncation",

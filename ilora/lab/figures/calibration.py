@@ -1,4 +1,4 @@
-"""Figures of how sure models are: reliability, councils, and the two branches of DFL."""
+"""Figures of how sure models are: reliability, ensembles, and the two branches of DFL."""
 
 from collections.abc import Mapping, Sequence
 
@@ -67,7 +67,7 @@ def reliability(bins: Array, who: str) -> go.Figure:
     return figure.update_yaxes(title={"text": "how often right", "standoff": 14}, range=[0, 102], dtick=20)
 
 
-def sureness_over_rounds(history: pd.DataFrame, measure: str, at: int | None = None, rounds: int | None = None) -> go.Figure:
+def calibration_over_rounds(history: pd.DataFrame, measure: str, at: int | None = None, rounds: int | None = None) -> go.Figure:
     """A measure of sureness over the rounds, a line for each model; lower is better."""
     figure = frame("")
     for who, values in over_rounds(history, measure).items():
@@ -80,7 +80,7 @@ def sureness_over_rounds(history: pd.DataFrame, measure: str, at: int | None = N
     return mark(rounds_axis(figure, rounds), at)
 
 
-def council(members: Array, sample: int, names: Sequence[str], classes: Sequence[str], truth: int) -> go.Figure:
+def ensemble(members: Array, sample: int, names: Sequence[str], classes: Sequence[str], truth: int) -> go.Figure:
     """What each member says of one sample, a strip per member, and their mean in the last row; members (M, samples, C)."""
     rows = np.concatenate([members[:, sample], members[:, sample].mean(0, keepdims=True)])
     labels = [*names[: len(members)], "together"]

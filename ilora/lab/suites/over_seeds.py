@@ -42,7 +42,7 @@ def rows_of(methods: Sequence[str]) -> list[Row]:
     rows = []
     for key in methods:
         method = METHODS[key]
-        if method.alignment or method.needed_skew:
+        if method.learns_from_reward or method.needed_skew:
             continue
         modes = list(method.modes) or [""]
         rows += [Row(f"{method.title}{', ' + mode if mode else ''}", key, {"mode": mode} if mode else {}) for mode in modes]

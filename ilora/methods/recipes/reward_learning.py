@@ -37,7 +37,7 @@ METHODS: dict[str, Method] = {
         ),
         cost="r_k (d_in + d_out) floats up and down, and one more; one pass over the local data a round",
         objective="grpo",
-        alignment=True,
+        learns_from_reward=True,
     ),
     "mor": Method(
         title="MoR",
@@ -60,6 +60,6 @@ METHODS: dict[str, Method] = {
         sharing="rewards",
         objective="grpo",
         options={"bonus": "none", "kl": 0.04},
-        alignment=True,
+        learns_from_reward=True,
     ),
 }

@@ -8,7 +8,7 @@ import torch
 from ilora.lab import figures
 from ilora.lab.captions import calibration
 from ilora.records import Round
-from ilora.simulation.calibration import council, images, minutes
+from ilora.simulation.calibration import calibration_record, ensemble, images
 from tests.factory import make_history, make_round
 
 CLASSES = tuple("0123456789")
@@ -18,9 +18,9 @@ def record_of(members: int = 4, who: str = "clients", seed: int = 0) -> tuple[Ro
     """A round that keeps what `members` models said of 90 samples, with their logits and the labels."""
     draw = torch.Generator().manual_seed(seed)
     logits, labels = 2 * torch.randn(members, 90, 10, generator=draw), torch.randint(10, (90,), generator=draw)
-    scores, pictures = minutes(who, logits, labels)
-    scores |= minutes("server", logits[:1], labels)[0]
-    pictures |= minutes("server", logits[:1], labels)[1]
+    scores, pictures = calibration_record(who, logits, labels)
+    scores |= calibration_record("server", logits[:1], labels)[0]
+    pictures |= calibration_record("server", logits[:1], labels)[1]
     kept = {name: tensor.numpy() for name, tensor in pictures.items()}
     return make_round(3, scores=scores, pictures=kept), logits, labels
 
@@ -29,7 +29,7 @@ def test_bins_and_errors_are_those_of_the_answers():
     record, logits, labels = record_of()
     bins = calibration.bins_of(record)
     assert list(bins) == ["server", "clients/single", "clients"]
-    found = council(logits.softmax(-1), labels)
+    found = ensemble(logits.softmax(-1), labels)
     assert calibration.error_of(bins["clients"]) == pytest.approx(found.calibration_error, abs=1e-5)
     assert record.scores["clients member calibration error"] == pytest.approx(found.member_calibration_error, abs=1e-5)
     assert bins["clients/single"][0].sum() == 4 * bins["clients"][0].sum() == 360
@@ -69,9 +69,9 @@ def test_the_council_counts_votes_and_splits_the_doubt():
     members[:2, 1, 3] = members[2, 1, 8] = 1.0
     labels = np.array([4, 8])
     assert calibration.most_disputed(members) == [1, 0]
-    agreed = calibration.council(members, labels, 0, CLASSES, "clients")
+    agreed = calibration.ensemble(members, labels, 0, CLASSES, "clients")
     assert agreed.startswith("3 of 3 clients say 4, together they are 100 % sure, and right.")
-    disputed = calibration.council(members, labels, 1, CLASSES, "members")
+    disputed = calibration.ensemble(members, labels, 1, CLASSES, "members")
     assert disputed.startswith("2 of 3 members say 3, together they are 67 % sure, but it is 8.")
     assert disputed.endswith("100 % is between them and not within each.")
 
@@ -84,7 +84,7 @@ def test_the_best_calibrated_is_named():
     said = calibration.lowest(history, "calibration error", 3)
     assert "the server's model has the lowest calibration error, 0.10; a client alone 0.30, the clients together 0.20" in said
     assert "the clients together have the lowest" in calibration.lowest(history, "calibration error", 1)
-    assert len(figures.sureness_over_rounds(history, "calibration error", 2).data) == 3
+    assert len(figures.calibration_over_rounds(history, "calibration error", 2).data) == 3
 
 
 def test_the_reliability_figure_draws_only_bins_with_answers_and_the_gap_closes_to_the_confidence():
@@ -102,7 +102,7 @@ def test_the_council_figure_has_a_row_for_each_member_and_one_for_all():
     record, logits, labels = record_of()
     members = record.pictures["clients/probabilities"]
     names = [f"client {k}" for k in range(4)]
-    rows = figures.council(members, 5, names, CLASSES, int(labels[5])).data[0]
+    rows = figures.ensemble(members, 5, names, CLASSES, int(labels[5])).data[0]
     assert list(rows.y) == [*names, "together"]
     np.testing.assert_allclose(np.array(rows.z[-1], float), 100 * logits[:, 5].double().softmax(-1).mean(0), atol=1e-3)
 
@@ -129,4 +129,4 @@ def test_small_images_are_kept_as_bytes_and_large_ones_or_text_are_not():
 
 
 def test_numbers_as_labels_have_no_calibration():
-    assert minutes("clients", torch.randn(3, 5, 1), torch.randn(5)) == ({}, {})
+    assert calibration_record("clients", torch.randn(3, 5, 1), torch.randn(5)) == ({}, {})

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ilora import tasks
-from ilora.clients.data import hold
+from ilora.clients.data import load_client_data
 from ilora.clients.partition import Dealt
 from ilora.experiment import Experiment
 from ilora.lab import figures
@@ -70,7 +70,7 @@ def test_the_preview_is_who_holds_what_in_the_run(every_kind, skew):
         if skew == "attribute" and not task.card.styles:
             continue
         e = e.replace(skew=skew, noisy_clients=0 if task.card.regression else 2)
-        held, real = preview(e), hold(task, e, "cpu")
+        held, real = preview(e), load_client_data(task, e, "cpu")
         assert all(np.array_equal(ours, theirs) for ours, theirs in zip(held.shares, real.shares, strict=True))
         np.testing.assert_array_equal(held.labels, real.train.labels.numpy())
         np.testing.assert_array_equal(held.counts, real.class_counts)
@@ -82,7 +82,7 @@ def test_a_sample_is_shown_in_its_clients_style(every_kind):
         if not task.card.styles:
             continue
         e = e.replace(skew="attribute")
-        shown, held, real = read(e.task, e.backbone, e.data), preview(e), hold(task, e, "cpu")
+        shown, held, real = read(e.task, e.backbone, e.data), preview(e), load_client_data(task, e, "cpu")
         for share, style in zip(held.shares, held.styles, strict=True):
             few = share[:3]
             if shown.pictures is None:
@@ -98,7 +98,7 @@ def test_a_tested_sentence_stands_in_the_style_in_which_the_server_is_asked(ever
         if task.card.kind != "text":
             continue
         e = e.replace(skew="attribute") if task.card.styles else e
-        real = hold(task, e, "cpu")
+        real = load_client_data(task, e, "cpu")
         for sample in (0, 3, 9):
             said = " | ".join(data_preview.tested_text(e, real.styles, sample))
             assert letters(task.text_of(real.test, sample)) == letters(said)
@@ -119,7 +119,9 @@ def test_what_was_read_once_is_not_read_again(every_kind):
 
 
 def test_the_effective_number_of_classes():
-    assert data_preview.entropy(np.array([[10, 10, 0], [20, 0, 0], [99, 1, 0]])) == pytest.approx([2, 1, 1.058], abs=1e-3)
+    assert data_preview.effective_classes(np.array([[10, 10, 0], [20, 0, 0], [99, 1, 0]])) == pytest.approx(
+        [2, 1, 1.058], abs=1e-3
+    )
 
 
 def test_shown_samples_cover_a_clients_classes_and_are_no_more_than_it_holds():
@@ -165,9 +167,9 @@ def test_sentences_say_whose_samples_are_shown():
 def test_classes_held_alike_are_said_so_and_others_are_counted():
     e = Experiment(clients=5, skew="shards")
     facts = data_preview.facts_of(e, preview(e))
-    assert "A client holds" in one_round.classes(facts, data_preview.entropy(facts.class_counts))
+    assert "A client holds" in one_round.classes(facts, data_preview.effective_classes(facts.class_counts))
     even = replace(facts, class_counts=np.full((5, 10), 20))
-    assert "all 10 classes in about equal numbers" in one_round.classes(even, data_preview.entropy(even.class_counts))
+    assert "all 10 classes in about equal numbers" in one_round.classes(even, data_preview.effective_classes(even.class_counts))
 
 
 def test_many_classes_are_drawn_as_a_heat_map_in_which_what_nobody_holds_is_blank():

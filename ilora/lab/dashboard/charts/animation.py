@@ -28,8 +28,8 @@ _film = st.components.v2.component(
     "ilora_film",
     html=HTML,
     css=CSS + STYLE,
-    js=(HERE / "chart.js").read_text().split("export default")[0]
-    + (HERE / "film.js").read_text(),  # one way to draw, two to show
+    js=(HERE / "plotly_chart.js").read_text().split("export default")[0]
+    + (HERE / "animation.js").read_text(),  # one way to draw, two to show
     isolate_styles=False,
 )
 

@@ -19,7 +19,7 @@ CSS = """
 .ilora-chart.at-client .drag { cursor: pointer; }
 """
 _component = st.components.v2.component(
-    "ilora_chart", html=HTML, css=CSS, js=Path(__file__).with_name("chart.js").read_text(), isolate_styles=False
+    "ilora_chart", html=HTML, css=CSS, js=Path(__file__).with_name("plotly_chart.js").read_text(), isolate_styles=False
 )
 
 

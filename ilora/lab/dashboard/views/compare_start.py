@@ -21,7 +21,7 @@ def choices() -> dict[str, str]:
     """What can be compared: every method that learns from labels, and every other mode of it, as "method:mode" with its title."""
     found = {}
     for name, method in METHODS.items():
-        if method.alignment:
+        if method.learns_from_reward:
             continue
         found[name] = method.title
         for mode in list(method.modes)[1:]:
@@ -65,4 +65,4 @@ def compared_runs() -> list[Run]:
         st.session_state[RUNS] = asked[:MOST_RUNS]
     found = [data_access.find(run_id) for run_id in st.session_state.get(RUNS, [])]
     known = [run for run in found if run is not None and data_access.known(run)]
-    return [run for run in known if not METHODS[run.experiment.method].alignment]
+    return [run for run in known if not METHODS[run.experiment.method].learns_from_reward]

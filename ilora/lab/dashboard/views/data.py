@@ -30,7 +30,7 @@ CLASSES_READING = Reading(
     "Circles count every class of which a client holds at least one sample. Diamonds count a rare class less: a client with 99"
     " samples of one class and 1 of another really sees one.",
     r"\exp\Big(-\sum_cq_{k,c}\log q_{k,c}\Big)",
-    ("ilora.lab.content.data_preview:entropy",),
+    ("ilora.lab.content.data_preview:effective_classes",),
 )
 
 
@@ -59,7 +59,7 @@ def of_run(view: View) -> None:
 
 def show(facts: RunFacts, experiment: Experiment) -> None:
     """The charts of one partition."""
-    effective = data_preview.entropy(facts.class_counts)
+    effective = data_preview.effective_classes(facts.class_counts)
     sentence = one_round.classes(facts, effective)
     draw("data.holdings", "Who holds what", figures.holdings(facts), holdings_sentence(facts), CHARTS["holdings"])
     if TASKS[experiment.task].regression:

@@ -1,4 +1,4 @@
-"""The blocks of the page on uncertainty: reliability, measures over the rounds, the council, and the branches of DFL."""
+"""The blocks of the page on uncertainty: reliability, measures over the rounds, the ensemble, and the branches of DFL."""
 
 import numpy as np
 import streamlit as st
@@ -21,7 +21,7 @@ READ_RELIABILITY = (
     " a model is right exactly as often as it says: bars under it mean too sure, bars above it not sure enough. The grey"
     " gap is what is missing."
 )
-READ_COUNCIL = (
+READ_ENSEMBLE = (
     "One row is one model's probabilities for this sample, the last row their mean. Rows that differ mean that the models"
     " disagree: that doubt would shrink with more data. Rows that are alike and pale mean that the sample itself is unclear."
 )
@@ -64,7 +64,7 @@ def page(view: View) -> None:
     elif "client" in bins:
         st.caption("The only client is the model that one client trained in this round, before the server made its own of it.")
     over_rounds(view)
-    council(view)
+    ensemble(view)
     branches(view)
 
 
@@ -77,12 +77,12 @@ def over_rounds(view: View) -> None:
     """Calibration and loss of every model, round by round."""
     for column, (measure, (title, formula, reading)) in zip(st.columns(len(MEASURES)), MEASURES.items(), strict=True):
         with column:
-            figure = figures.sureness_over_rounds(view.history, measure, view.at, view.run.rounds)
-            about = Reading(reading, formula, ("ilora.simulation.calibration:council",))
-            draw(f"sureness.{measure}", title, figure, calibration.lowest(view.history, measure, view.at), about)
+            figure = figures.calibration_over_rounds(view.history, measure, view.at, view.run.rounds)
+            about = Reading(reading, formula, ("ilora.simulation.calibration:ensemble",))
+            draw(f"uncertainty.{measure}", title, figure, calibration.lowest(view.history, measure, view.at), about)
 
 
-def council(view: View) -> None:
+def ensemble(view: View) -> None:
     """One test sample, and what everyone says of it."""
     kept = view.record.pictures
     offered = {
@@ -93,16 +93,16 @@ def council(view: View) -> None:
     offered = {who: name for who, name in offered.items() if len(kept[f"{who}/probabilities"]) > 1}
     if not offered:
         return
-    st.subheader("A council on one sample")
+    st.subheader("An ensemble on one sample")
     who = str(next(iter(offered)))
     if len(offered) > 1:
         who = st.segmented_control(
-            "Who answers", list(offered), format_func=offered.__getitem__, default=who, required=True, key="sureness.who"
+            "Who answers", list(offered), format_func=offered.__getitem__, default=who, required=True, key="uncertainty.who"
         )
     members, labels = kept[f"{who}/probabilities"].astype(float), kept["labels"]
     order = calibration.most_disputed(members)
     place = st.slider(
-        "Test sample, from the most disputed to the clearest", 1, len(order), 1, key="sureness.sample",
+        "Test sample, from the most disputed to the clearest", 1, len(order), 1, key="uncertainty.sample",
         help="Sorted by how much of the doubt is between the models.",
     )  # fmt: skip
     sample = order[min(place, len(order)) - 1]
@@ -117,16 +117,16 @@ def council(view: View) -> None:
         if who == "clients" and len(members) < (present := len(view.record.clients["id"])):
             st.caption(f"The run keeps the answers of the first {len(members)} of {present} clients.")
         names = seats(view, who, len(members))
-        figure = figures.council(members, sample, names, view.facts.classes, int(labels[sample]))
-        said = calibration.council(members, labels, sample, view.facts.classes, who)
+        figure = figures.ensemble(members, sample, names, view.facts.classes, int(labels[sample]))
+        said = calibration.ensemble(members, labels, sample, view.facts.classes, who)
         about = Reading(
-            READ_COUNCIL, SPLIT, ("ilora.simulation.calibration:epistemic", "ilora.simulation.calibration:disagreement")
+            READ_ENSEMBLE, SPLIT, ("ilora.simulation.calibration:epistemic", "ilora.simulation.calibration:disagreement")
         )
-        draw("council", "Who says what", figure, said, about)
+        draw("ensemble", "Who says what", figure, said, about)
 
 
 def seats(view: View, who: str, count: int) -> list[str]:
-    """The names of the council's members."""
+    """The names of the ensemble's members."""
     if who == "members":
         return [f"member {i + 1}" for i in range(count)]
     clients = view.record.clients
@@ -135,7 +135,7 @@ def seats(view: View, who: str, count: int) -> list[str]:
 
 def show_sentence(view: View, sample: int) -> None:
     """The sentence of the sample, or its pair, where the task's files are at hand."""
-    with st.container(border=True, key="sureness.sentence"):
+    with st.container(border=True, key="uncertainty.sentence"):
         try:
             said = tested_text(view.run.experiment, view.facts.styles, sample)
         except (OSError, ValueError) as error:
