@@ -20,12 +20,10 @@ SINGLE = {  # a chart of one run -> the figure that draws it
 START = """import torch
 
 import ilora
-from ilora import figures
-from ilora.figures import Trace
-from ilora.lessons import all_lessons
+from ilora import figures, lessons
 
 torch.set_num_threads(1)
-lesson = all_lessons()["{id}"]
+lesson = lessons.all_lessons()["{id}"]
 experiments = {{
 {experiments}}}
 results = {{arm: ilora.run(experiment) for arm, experiment in experiments.items()}}
@@ -35,7 +33,7 @@ TOOLS = """def history(arm):
 
 
 def over_rounds(measure):
-    traces = [Trace(lesson.labels[arm], experiments[arm].method, history(arm)) for arm in results]
+    traces = [figures.Trace(lesson.labels[arm], experiments[arm].method, history(arm)) for arm in results]
     return figures.over_rounds(traces, measure)
 
 

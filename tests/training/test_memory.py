@@ -16,7 +16,7 @@ from tests.toy import small_tasks, toy_experiment
 
 GROW = """
 import torch
-from ilora.memory import forget_peak, peak_megabytes
+from ilora.training.hardware import forget_peak, peak_megabytes
 peaks = [peak_megabytes("cpu")]
 held = torch.ones(2**28)
 peaks.append(peak_megabytes("cpu"))

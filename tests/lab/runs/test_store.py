@@ -129,7 +129,7 @@ def test_a_round_is_stored_once_and_in_turn(store: Store) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from tests.test_store import EXPERIMENT, make_round
+from tests.lab.runs.test_store import EXPERIMENT, make_round
 from ilora.store import Store
 store = Store(Path(sys.argv[1]))
 run_id = store.add(EXPERIMENT.replace(rounds=10_000), worker="w")
