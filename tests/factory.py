@@ -2,11 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ilora.experiment import Experiment
 from ilora.lab.runs.leases import end
 from ilora.lab.runs.store import Store
 from ilora.records import LayerRecord, Round, RunFacts
+from ilora.simulation.calibration import calibration_record
 
 LAYERS = tuple(f"vit.encoder.layer.{block}.attention.attention.{name}" for block in range(2) for name in ("query", "value"))
 RANKS = (2, 4, 8, 16)
@@ -74,6 +76,17 @@ def make_round(index: int = 1, ranks: tuple[int, ...] = RANKS, seed: int = 0, **
     layers = {layer: make_layer(clients, draw) for layer in LAYERS}
     factors = make_factors(ranks, draw)
     return Round(index=index, **({**values, "clients": table, "layers": layers, "factors": factors} | changes))
+
+
+def make_calibration_round(members: int = 4, who: str = "clients", seed: int = 0) -> tuple[Round, torch.Tensor, torch.Tensor]:
+    """A round that keeps what `members` models said of 90 samples, with their logits and the labels."""
+    draw = torch.Generator().manual_seed(seed)
+    logits, labels = 2 * torch.randn(members, 90, 10, generator=draw), torch.randint(10, (90,), generator=draw)
+    scores, pictures = calibration_record(who, logits, labels)
+    scores |= calibration_record("server", logits[:1], labels)[0]
+    pictures |= calibration_record("server", logits[:1], labels)[1]
+    kept = {name: tensor.numpy() for name, tensor in pictures.items()}
+    return make_round(3, scores=scores, pictures=kept), logits, labels
 
 
 def make_factors(ranks: tuple[int, ...], draw: np.random.Generator, dimension: int = 24) -> dict[str, np.ndarray]:

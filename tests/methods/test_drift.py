@@ -20,6 +20,7 @@ from ilora.stages.out_of_distribution import sample_weights, strangeness
 from ilora.stages.roughness import roughness
 from ilora.training.client_model import slice_clients
 from ilora.training.vectorised import VectorisedEngine
+from tests.laws import assert_same_bits, same_model
 from tests.toy import (
     LAYERS,
     length,
@@ -54,21 +55,6 @@ def tasks():
 
 def label(value: object) -> str:
     return "-".join(map(str, value.values())) if isinstance(value, dict) else str(value)
-
-
-def same_bits(one: Any, other: Any) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        assert np.asarray(one[name]).tobytes() == np.asarray(other[name]).tobytes(), name
-
-
-def same_model(one: Simulation, other: Simulation, tolerance: float = 1e-6) -> None:
-    """The same update in every layer and the same head."""
-    G, H = updates(one), updates(other)
-    for name in G:
-        np.testing.assert_allclose(G[name], H[name], atol=tolerance * max(1, length(H[name])), err_msg=name)
-    for name in one.head:
-        np.testing.assert_allclose(one.head[name], other.head[name], atol=tolerance, err_msg=name)
 
 
 def iterate(one: Experiment, other: Experiment, rounds: int = 4, tolerance: float = 1e-6) -> None:
@@ -117,7 +103,7 @@ def test_three_rounds_of_mixed_ranks_end_finite_and_resume_to_the_same_bits(meth
     for stop in (1, 2):
         snapshot = {name: np.array(array) for name, array in undisturbed[stop - 1].snapshot.items()}
         resumed = list(simulate(Experiment.from_json(experiment.to_json()), snapshot))
-        same_bits(undisturbed[-1].snapshot, resumed[-1].snapshot)
+        assert_same_bits(undisturbed[-1].snapshot, resumed[-1].snapshot)
 
 
 @pytest.mark.parametrize("ranks", [[3], [1, 3, 8]], ids=str)
@@ -155,7 +141,7 @@ def test_both_engines_agree(method, options):
 def test_without_a_pull_fedprox_is_fedit_bit_for_bit(space):
     prox = list(simulate(toy_experiment(method="fedprox", options={"mu": 0.0, "space": space}, **MIXED)))
     plain = list(simulate(toy_experiment(method="fedit", **MIXED)))
-    same_bits(prox[-1].snapshot, plain[-1].snapshot)
+    assert_same_bits(prox[-1].snapshot, plain[-1].snapshot)
 
 
 def test_a_strong_pull_keeps_clients_near_what_they_received():

@@ -16,7 +16,7 @@ from ilora.simulation.round_loop import Simulation
 from ilora.stages.branches import Disentangle, borrowed, only, shared_slots
 from ilora.stages.features import class_means, guessed, linear_dependence, principal_plane
 from ilora.training.client_model import slice_clients
-from tests.methods.test_drift import same_bits, same_model
+from tests.laws import assert_same_bits, same_model
 from tests.toy import small_tasks, toy_experiment
 
 MIXED: dict[str, Any] = {"ranks": [1, 3, 8], "local_steps": 4, "rounds": 3}
@@ -55,7 +55,7 @@ def test_three_rounds_of_mixed_ranks_end_finite_and_resume_to_the_same_bits(vari
     for stop in (1, 2):
         snapshot = {name: np.array(array) for name, array in undisturbed[stop - 1].snapshot.items()}
         resumed = list(simulate(Experiment.from_json(experiment.to_json()), snapshot))
-        same_bits(undisturbed[-1].snapshot, resumed[-1].snapshot)
+        assert_same_bits(undisturbed[-1].snapshot, resumed[-1].snapshot)
         assert resumed[-1].scores == undisturbed[-1].scores
 
 
@@ -100,7 +100,7 @@ def ensemble_of(members: int, **changes: Any) -> Experiment:
 def test_one_member_is_plain_lora_bit_for_bit():
     alone = list(simulate(ensemble_of(1)))
     plain = list(simulate(toy_experiment(method="fedit", options={"initialise": "xavier"}, **MIXED)))
-    same_bits(alone[-1].snapshot, plain[-1].snapshot)
+    assert_same_bits(alone[-1].snapshot, plain[-1].snapshot)
     assert alone[-1].scores == plain[-1].scores
     measured = {"seconds": 0, "peak_megabytes": 0}
     assert alone[-1].metrics() | measured == plain[-1].metrics() | measured

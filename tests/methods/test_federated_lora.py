@@ -27,10 +27,8 @@ from ilora.stages.objectives import shorter, tail_size
 from ilora.stages.server import AdamW
 from ilora.stages.sharing import top
 from ilora.stages.uploads import quantised, rotate, rotation
-from tests.methods.test_methods import at_home
-from tests.simulation.test_round_loop import assert_nothing_moves, assert_same_bits, bits
+from tests.laws import assert_nothing_moves, assert_same_bits, at_home, bits, compare
 from tests.toy import LAYERS, best, dense, draw_clients, draw_weights, length, server_logits, small_tasks, toy_experiment, updates
-from tests.training.test_sequential import compare
 
 D_OUT, D_IN = 12, 10
 MIXED = [[2, 4, 6], [3], [1, 3, 8, 8], [5, 5, 2]]

@@ -10,6 +10,7 @@ from ilora.lora.scaling import Scaling
 from ilora.methods import METHODS, PROVENANCE, Method, resolve
 from ilora.methods.ingredients import INGREDIENTS, STAGES
 from ilora.stages.context import RunSetting
+from tests.laws import at_home
 from tests.toy import draw_clients
 
 SETTING = RunSetting(0, (2, 4), (10, 20), Scaling(1.0), {"query": (8, 8)}, 1, 4, "cpu")
@@ -28,15 +29,6 @@ def test_every_method_says_where_it_comes_from_and_loads_all_its_ingredients(key
             ingredient = recipe.make(stage, SETTING)
             assert callable(ingredient)
             assert (getattr(ingredient, "func", None) or type(ingredient)).__doc__
-
-
-def at_home(stage: str, key: str) -> str:
-    """A method that the ingredient goes with: plain averaging, or the method that brings it."""
-    try:
-        resolve("fedit", {stage: key})
-    except ValueError:
-        return next(name for name, method in METHODS.items() if method.ingredients[stage] == key)
-    return "fedit"
 
 
 @pytest.mark.parametrize(("stage", "key"), [(stage, key) for stage in INGREDIENTS for key in INGREDIENTS[stage]])

@@ -10,8 +10,8 @@ from ilora.methods import METHODS
 from ilora.methods.recipes.reward_learning import NOT_COVERED
 from ilora.simulation.round_loop import Simulation
 from ilora.stages import policy_gradient, reward_models
+from tests.laws import compare
 from tests.toy import LAYERS, length, small_tasks, toy_experiment, updates
-from tests.training.test_sequential import compare
 
 some = settings(max_examples=60, deadline=None, derandomize=True)
 numbers = st.lists(st.floats(-5, 5), min_size=2, max_size=9)

@@ -3,8 +3,7 @@
 from ilora.experiment import Experiment
 from ilora.lab.runs.leases import end
 from ilora.tasks.shown import read_tested
-from tests.factory import make_facts, make_round, store_run
-from tests.lab.captions.test_calibration import record_of
+from tests.factory import make_calibration_round, make_facts, make_round, store_run
 
 
 def said(app):
@@ -15,7 +14,7 @@ def store_sure(store, who="clients", rounds=2, members=4, **changes):
     run_id = store.add(Experiment(rounds=rounds, clients=4, **changes), worker="test")
     store.save_facts(run_id, make_facts())
     for index in range(1, rounds + 1):
-        kept, _, _ = record_of(members, who, index)
+        kept, _, _ = make_calibration_round(members, who, index)
         record = make_round(index, scores=kept.scores, pictures=kept.pictures)
         assert store.save_round(run_id, record, "test")
     end(store, run_id, "test", "finished", "")

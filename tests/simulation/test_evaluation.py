@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from ilora.simulation.evaluation import own_mixture, score, score_clients, score_server
 from ilora.training.vectorised import VectorisedEngine
+from tests.stacked_clients import dense_logits, draw_setting, make_stacked
 from tests.toy import CARD, load_toy
-from tests.training.test_client_model import dense_logits, draw_setting, make_stacked
 
 
 def test_client_and_server_scores_are_those_of_the_dense_models():

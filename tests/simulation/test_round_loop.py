@@ -17,12 +17,12 @@ from ilora.randomness import numpy_generator
 from ilora.simulation.round_loop import Simulation
 from ilora.stages.initialise import Place, fresh, random
 from ilora.training.hardware import pick_device
+from tests.laws import assert_nothing_moves, assert_same_bits, bits
 from tests.toy import (
     LAYERS,
     dense_qr,
     length,
     load_toy,
-    server_logits,
     small_tasks,
     toy_experiment,
     toy_model,
@@ -64,27 +64,6 @@ def tasks():
 
 
 # Zero learning ----------------------------------------------------------------------------------------------------------------
-
-
-def untouched_logits(simulation: Simulation) -> Any:
-    """The bare backbone under the starting head, loaded anew: no adapter in sight."""
-    model = simulation.task.load_backbone().model
-    head = {n.removeprefix("head."): t for n, t in fresh_head(simulation.head, simulation.experiment.seed).items()}
-    with torch.no_grad():
-        answer = functional_call(model, head, (), dict(simulation.test.inputs)).logits.double().numpy()
-    return answer
-
-
-def assert_nothing_moves(experiment: Experiment) -> None:
-    simulation = Simulation(experiment)
-    want = untouched_logits(simulation)
-    np.testing.assert_allclose(server_logits(simulation), want, atol=1e-5)
-    for _ in range(3):
-        record = simulation.next_round()
-        np.testing.assert_allclose(server_logits(simulation), want, atol=1e-5)
-        for name, G in updates(simulation).items():
-            assert length(G) < 1e-6 * max(1, length(simulation.layers[name].weight)), name
-        assert record.moved_without_learning < 1e-6
 
 
 @pytest.mark.parametrize("ranks", MIXES, ids=str)
@@ -335,19 +314,6 @@ def test_four_rounds_of_mixed_ranks_and_partial_participation_are_the_papers_in_
 
 
 # Sameness, resumption, edges ----------------------------------------------------------------------------------------------------
-
-
-def bits(record):
-    return {
-        **record.arrays(),
-        **{f"metrics/{n}": np.asarray(v) for n, v in record.metrics().items() if n not in ("seconds", "peak_megabytes")},
-    }
-
-
-def assert_same_bits(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        assert np.asarray(one[name]).tobytes() == np.asarray(other[name]).tobytes(), name
 
 
 @pytest.mark.parametrize(("method", "options"), EVERYTHING, ids=label)

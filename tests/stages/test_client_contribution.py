@@ -11,8 +11,8 @@ from ilora.lora.factors import Stack
 from ilora.simulation.round_loop import Simulation
 from ilora.stages.client_contribution import Contribution, at_most, novelty, others
 from ilora.stages.personal_slots import MEMORY, SplitMoments
+from tests.laws import compare
 from tests.toy import LAYERS, dense, draw_clients, draw_weights, small_tasks, toy_experiment, updates
-from tests.training.test_sequential import compare
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -35,8 +35,8 @@ from ilora.tasks import TASKS
 from ilora.tasks.base import Data, Task
 from ilora.tasks.catalogue import TaskCard
 from ilora.tasks.pretrained import cut_padding, image_preparation, load_pretrained, load_tokenizer
+from tests.laws import compare
 from tests.toy import toy_experiment
-from tests.training.test_sequential import compare
 
 PLAIN: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 TEXT: dict[str, Any] = {"vocab_size": 40, "max_position_embeddings": 32}

@@ -13,8 +13,8 @@ from ilora.records import main_score, score_text
 from ilora.simulation.round_loop import Simulation
 from ilora.tasks.metrics import METRICS
 from ilora.training.losses import sample_losses
+from tests.laws import compare
 from tests.toy import server_logits, small_tasks, toy_experiment
-from tests.training.test_sequential import compare
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-import torch
 
-from ilora.simulation.round_loop import Simulation
-from tests.toy import small_tasks, toy_experiment, updates
+from tests.laws import compare
+from tests.toy import small_tasks, toy_experiment
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ilora": ("ilora", {}),
@@ -26,26 +25,6 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 def tasks():
     with small_tasks():
         yield
-
-
-def compare(experiment, rounds=2):
-    """Run both engines; G of every layer as a product, head, control state, what clients sent, and the scores must agree."""
-    fast, slow = Simulation(experiment), Simulation(experiment.replace(engine="sequential"))
-    for _ in range(rounds):
-        one, other = fast.next_round(), slow.next_round()
-        G, H = updates(fast), updates(slow)
-        for name in G:
-            torch.testing.assert_close(torch.tensor(G[name]), torch.tensor(H[name]), atol=1e-5, rtol=1e-5)
-        for name in fast.head:
-            torch.testing.assert_close(fast.head[name], slow.head[name], atol=1e-5, rtol=1e-5)
-        for stage, ingredient in fast.stages.items():
-            for name, state in getattr(ingredient, "state", {}).items():
-                torch.testing.assert_close(state, slow.stages[stage].state[name], atol=1e-5, rtol=1e-5)
-        assert one.loss == pytest.approx(other.loss, abs=1e-5)
-        assert one.train_loss == pytest.approx(other.train_loss, abs=1e-5)
-        assert one.clients["loss"].tolist() == pytest.approx(other.clients["loss"].tolist(), abs=2e-5)
-        assert one.correction_ratio == pytest.approx(other.correction_ratio, abs=1e-4)
-        assert one.clients["id"].tolist() == other.clients["id"].tolist()
 
 
 @pytest.mark.parametrize(

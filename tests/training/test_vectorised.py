@@ -12,8 +12,8 @@ from ilora.stages.objectives import cross_entropy
 from ilora.training.local_work import LocalWork
 from ilora.training.optimizers import make_optimizer
 from ilora.training.vectorised import VectorisedEngine, client_norms, correction_ratio
+from tests.stacked_clients import RANKS, dense_logits, draw_setting, make_stacked
 from tests.toy import load_toy
-from tests.training.test_client_model import RANKS, dense_logits, draw_setting, make_stacked
 
 PLENTY = 2**40
 

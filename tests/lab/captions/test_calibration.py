@@ -7,26 +7,14 @@ import torch
 
 from ilora.lab import figures
 from ilora.lab.captions import calibration
-from ilora.records import Round
 from ilora.simulation.calibration import calibration_record, ensemble, images
-from tests.factory import make_history, make_round
+from tests.factory import make_calibration_round, make_history
 
 CLASSES = tuple("0123456789")
 
 
-def record_of(members: int = 4, who: str = "clients", seed: int = 0) -> tuple[Round, torch.Tensor, torch.Tensor]:
-    """A round that keeps what `members` models said of 90 samples, with their logits and the labels."""
-    draw = torch.Generator().manual_seed(seed)
-    logits, labels = 2 * torch.randn(members, 90, 10, generator=draw), torch.randint(10, (90,), generator=draw)
-    scores, pictures = calibration_record(who, logits, labels)
-    scores |= calibration_record("server", logits[:1], labels)[0]
-    pictures |= calibration_record("server", logits[:1], labels)[1]
-    kept = {name: tensor.numpy() for name, tensor in pictures.items()}
-    return make_round(3, scores=scores, pictures=kept), logits, labels
-
-
 def test_bins_and_errors_are_those_of_the_answers():
-    record, logits, labels = record_of()
+    record, logits, labels = make_calibration_round()
     bins = calibration.bins_of(record)
     assert list(bins) == ["server", "clients/single", "clients"]
     found = ensemble(logits.softmax(-1), labels)
@@ -40,12 +28,12 @@ def test_bins_and_errors_are_those_of_the_answers():
 
 
 def test_an_ensemble_stands_where_the_servers_model_would():
-    record, _, _ = record_of(who="members")
+    record, _, _ = make_calibration_round(who="members")
     assert list(calibration.bins_of(record)) == ["members/single", "members"]
 
 
 def test_one_client_is_not_called_the_clients_together():
-    record, _, _ = record_of(members=1)
+    record, _, _ = make_calibration_round(members=1)
     assert list(calibration.bins_of(record)) == ["server", "client"]
     history = pd.DataFrame([record.metrics()]).set_index("index", drop=False)
     assert list(calibration.over_rounds(history, "calibration error")) == ["server", "client"]
@@ -88,7 +76,7 @@ def test_the_best_calibrated_is_named():
 
 
 def test_the_reliability_figure_draws_only_bins_with_answers_and_the_gap_closes_to_the_confidence():
-    record, _, _ = record_of()
+    record, _, _ = make_calibration_round()
     bins = calibration.bins_of(record)["clients"]
     figure = figures.reliability(bins, "clients")
     right, gap = figure.data[0], figure.data[1]
@@ -99,7 +87,7 @@ def test_the_reliability_figure_draws_only_bins_with_answers_and_the_gap_closes_
 
 
 def test_the_council_figure_has_a_row_for_each_member_and_one_for_all():
-    record, logits, labels = record_of()
+    record, logits, labels = make_calibration_round()
     members = record.pictures["clients/probabilities"]
     names = [f"client {k}" for k in range(4)]
     rows = figures.ensemble(members, 5, names, CLASSES, int(labels[5])).data[0]

@@ -130,7 +130,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from tests.lab.runs.test_store import EXPERIMENT, make_round
-from ilora.store import Store
+from ilora.lab.runs.store import Store
 store = Store(Path(sys.argv[1]))
 run_id = store.add(EXPERIMENT.replace(rounds=10_000), worker="w")
 for index in range(1, 10_000):
@@ -266,7 +266,7 @@ def test_no_two_workers_claim_the_same_run(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from ilora import claims
-from ilora.store import Store
+from ilora.lab.runs.store import Store
 store = Store(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
