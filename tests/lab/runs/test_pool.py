@@ -158,12 +158,13 @@ def test_a_killed_worker_costs_a_run_nothing(shared: Store) -> None:
 LAUNCHER = """
 import sys, time
 from pathlib import Path
-from ilora import Experiment, jobs
-from ilora.store import Store
+from ilora import Experiment
+from ilora.lab.runs import pool
+from ilora.lab.runs.store import Store
 store = Store(Path(sys.argv[1]))
-run_id = jobs.submit(store, Experiment(ranks=(2, 4), targets=("value",), rounds=5, local_steps=2))
+run_id = pool.submit(store, Experiment(ranks=(2, 4), targets=("value",), rounds=5, local_steps=2))
 while store.run(run_id).done < 1:
-    jobs.tend(store, 1)
+    pool.tend(store, 1)
     time.sleep(0.02)
 """
 

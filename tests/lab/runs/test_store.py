@@ -265,12 +265,12 @@ def test_no_two_workers_claim_the_same_run(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from ilora import claims
+from ilora.lab.runs import leases
 from ilora.lab.runs.store import Store
 store = Store(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-while run := claims.claim(store, sys.argv[2]):
+while run := leases.claim(store, sys.argv[2]):
     print(run.id)
 """
     store = Store(tmp_path)
