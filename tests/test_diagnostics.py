@@ -1,4 +1,4 @@
-"""Every diagnostic against its formula in METHODS 3, computed densely in numpy."""
+"""Every diagnostic against the formula of its docstring, computed densely in numpy."""
 
 from dataclasses import replace
 from typing import Any

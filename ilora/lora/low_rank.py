@@ -60,7 +60,7 @@ def signed_qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def qr(X: Factors, rank: int) -> Factors:
     """B A = Q R without pivoting, diag(R) >= 0, with at least `rank` slots: Q as B (d_out, .), R as A (., d_in).
 
-    Thin factors: B = Q_b R_b and R_b A = Q_2 R give Q = Q_b Q_2 (METHODS 5.2). Empty slots get orthonormal columns of Q
+    Thin factors: B = Q_b R_b and R_b A = Q_2 R give Q = Q_b Q_2. Empty slots get orthonormal columns of Q
     and zero rows of R, as the dense QR has them, so that they can still learn.
     """
     padded = X.pad(rank)

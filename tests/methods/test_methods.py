@@ -48,7 +48,7 @@ def test_an_ingredients_settings_and_their_defaults_stand_in_its_own_code(stage,
     assert defaults == {name: option.default for name, option in ingredient.options.items()}
 
 
-def test_iloras_modes_are_what_methods_6_says():
+def test_iloras_modes_are_the_papers_text_the_official_code_and_both_put_right():
     corrected, paper, official = (resolve("ilora", {"mode": mode}) for mode in ("corrected", "paper", "official"))
     assert resolve("ilora", {}) == corrected
     some, every = {"control_samples": 500}, {"control_samples": 0}

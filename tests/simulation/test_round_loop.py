@@ -1,4 +1,4 @@
-"""The round loop against METHODS: nothing moves where nobody learns, and a round is what dense float64 arithmetic makes of it."""
+"""The round loop against the papers: nothing moves where nobody learns, and a round is what dense arithmetic makes of it."""
 
 from typing import Any
 
@@ -128,11 +128,15 @@ def test_official_mode_moves_even_with_equal_ranks_and_paper_mode_only_with_mixe
     assert moved["official", 1] > 1e-4
 
 
-# A whole run against METHODS in dense float64 -----------------------------------------------------------------------------------
+# A whole run against the papers in dense float64 --------------------------------------------------------------------------------
 
 
 class Reference:
-    """METHODS 1.1, 2.1, 2.4 and 2.5 with dense matrices, one client after another, in float64."""
+    """One client after another, with dense matrices in float64.
+
+    ILoRA's concatenated QR and control variates (arXiv:2511.16069), FedIT's mean of factors (arXiv:2305.05644),
+    FLoRA's stacking (arXiv:2409.05976) and FlexLoRA's truncated SVD (arXiv:2402.11505).
+    """
 
     def __init__(self, experiment: Experiment, kind: str) -> None:
         self.e, self.kind = experiment, kind

@@ -1,4 +1,4 @@
-"""The rules against METHODS 1.1, 2 and 5 in dense float64: what each keeps, what it loses, and what a client of rank r gets."""
+"""The rules against their papers' formulas in dense float64: what each keeps, what it loses, what a client of rank r gets."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Control variates against METHODS 1.1 written with lists: SCAFFOLD's option I, padded and truncated along the rank."""
+"""Control variates against ILoRA's, written with lists: SCAFFOLD's option I (arXiv:1910.06378), padded and cut along the rank."""
 
 from typing import Any
 

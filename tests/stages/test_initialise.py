@@ -70,7 +70,7 @@ def test_the_plain_residual_under_alpha_over_r_is_off_by_alpha_over_r_minus_1(ra
     start = qr_residual(weight, rank, s, PLACE, rescale=True, residual="plain")
     assert start.offset is not None
     off = length(s(rank) * dense(start.factors) - dense(start.offset))
-    assert off == pytest.approx({2: 0.54, 4: 0.23, 6: 0.13}[rank], abs=0.005)  # METHODS 5.5
+    assert off == pytest.approx({2: 0.54, 4: 0.23, 6: 0.13}[rank], abs=0.005)  # (16 / r - 1) * 1e-4 * sqrt(768 * 768)
 
 
 @pytest.mark.parametrize("rescale", [False, True])
