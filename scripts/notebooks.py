@@ -1,4 +1,4 @@
-"""Writes the lessons as notebooks: `python scripts/notebooks.py` makes notebooks/*.ipynb from ilora/lessons/."""
+"""Writes the lessons as notebooks: `python scripts/notebooks.py` makes notebooks/*.ipynb from ilora/lab/content/lessons/."""
 
 import sys
 from pathlib import Path

@@ -1,14 +1,23 @@
 """What the documents tell a reader to type works as it stands there."""
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
+_spec = importlib.util.spec_from_file_location("draw_architecture", ROOT / "scripts" / "draw_architecture.py")
+assert _spec
+assert _spec.loader
+draw = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(draw)
 
 
 def blocks(document: str, language: str) -> list[str]:
@@ -66,10 +75,88 @@ def test_every_link_in_the_documents_leads_somewhere():
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
-def test_the_architecture_names_every_file_of_the_package_and_no_other():
-    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    files = {path.name for path in (ROOT / "ilora").glob("*.py")} - {"__init__.py", "__main__.py"}
-    listed = text.split("```")[1]
-    assert files - set(re.findall(r"\w+\.py", listed)) == set()
-    everywhere = {path.name for folder in ("ilora", "pages", "scripts") for path in (ROOT / folder).rglob("*.py")} | {"app.py"}
-    assert set(re.findall(r"\w+\.py", listed)) - everywhere == set()
+def rows(heading: str) -> list[list[str]]:
+    """The names in the first column of the table under a heading of docs/architecture.md, row by row."""
+    section = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split(f"{heading}\n", 1)[1]
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert table
+    return [re.findall(r"`([\w./]+)`", line.split("|")[1]) for line in table[0].splitlines()[2:]]
+
+
+@pytest.mark.parametrize(
+    ("package", "heading"),
+    [
+        ("ilora", "## The science: `ilora/`"),
+        ("ilora.lab", "## The laboratory: `ilora/lab/`"),
+        ("ilora.lab.dashboard", "Within `dashboard`:"),
+    ],
+)
+def test_the_architecture_names_every_folder_in_its_layer(package, heading):
+    """The same rows as in the contract, which names every file and folder, whether there or to come."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract.get("containers") == [package])
+    assert rows(heading) == [re.findall(r"\w+", layer) for layer in layers if not layer.startswith("(")]
+
+
+def test_the_architecture_names_every_folder_beside_the_package():
+    named = {name.rstrip("/") for row in rows("## Beside the package") for name in row}
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()]
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    folders -= {name for name in folders for pattern in ignored if fnmatch(name, pattern)}
+    assert folders - {"ilora", "docs"} == named - {"app.py"}
+
+
+def test_the_picture_of_the_architecture_is_the_code():
+    assert (ROOT / "docs/architecture.svg").read_text(encoding="utf-8") == draw.picture(), (
+        "run: python scripts/draw_architecture.py"
+    )
+
+
+def test_a_box_of_the_picture_leads_to_what_it_imports_and_to_nothing_that_follows(tmp_path, monkeypatch):
+    for name, source in {"a": "from small import b, c", "b": "import small.c, torch", "c": ""}.items():
+        folder = tmp_path / "small" / name
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("", encoding="utf-8")
+        (folder / "deep.py").write_text(source, encoding="utf-8")
+    (tmp_path / "small/__init__.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    graph = grimp.build_graph("small", include_external_packages=True, cache_dir=None)
+    assert draw.imports_of(graph, ["small.a", "small.b", "small.c"]) == {
+        "small.a": ["small.b"],
+        "small.b": ["small.c"],
+        "small.c": [],
+    }
+    assert [draw.heavy_of(graph, f"small.{name}") for name in "abc"] == ["", "torch", ""]
+
+
+DOCUMENTS = ("*.md", "docs/*.md", "data/*.md", "notebooks/*.ipynb", "scripts/*", "benchmarks/*.py", "tools/**/*.py")
+A_PATH = r"(?<![\w./-])(?:ilora|tools|scripts)(?:/\w+(?:\.\w+)?)+"
+A_MODULE = r"(?<![\w./-])ilora(?:\.[a-z_]\w*)+"
+
+
+def mentions() -> set[tuple[str, str]]:
+    """Every path of the package that a document or a docstring names, and every module that a document names, with who does."""
+    found = set()
+    for pattern, name in [*((pattern, f"{A_PATH}|{A_MODULE}") for pattern in DOCUMENTS), ("ilora/**/*.py", A_PATH)]:
+        for path in ROOT.glob(pattern):
+            found |= {(str(path.relative_to(ROOT)), each) for each in re.findall(name, path.read_text(encoding="utf-8"))}
+    return found
+
+
+def exists(name: str) -> bool:
+    """Whether a path is there, or a module, or a module with a name in it: `ilora.lab.figures`, `ilora.run`."""
+    if "/" in name:
+        return (ROOT / name).exists()
+    whole, above = (ROOT / part.replace(".", "/") for part in (name, name.rpartition(".")[0]))
+    sources = [path for path in (above.with_suffix(".py"), above / "__init__.py") if path.exists()]
+    named = any(re.search(rf"\b{name.rpartition('.')[2]}\b", path.read_text(encoding="utf-8")) for path in sources)
+    return whole.is_dir() or whole.with_suffix(".py").exists() or named
+
+
+def test_every_file_and_module_that_is_named_somewhere_exists():
+    assert {(who, name) for who, name in mentions() if not exists(name)} == set()
+    assert exists("ilora.run")
+    assert exists("ilora/lab/runs/store.py")
+    assert not exists("ilora.store")
+    assert not exists("ilora.lab.runs.jobs")
+    assert not exists("ilora/simulation.py")

@@ -1,4 +1,4 @@
-"""A lesson on the screen: predict, run, observe, explain. What it says and asks stands in ilora/lessons/."""
+"""A lesson on the screen: predict, run, observe, explain. What it says and asks stands in ilora/lab/content/lessons/."""
 
 from collections.abc import Mapping
 
