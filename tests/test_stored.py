@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ilora import simulate
-from ilora.archive import import_run
-from ilora.store import Store
+from ilora.lab.runs.archive import import_run
+from ilora.lab.runs.store import Store
 from tests.stored.make import EXPECTED, FOLDER, KEPT, ROUNDS, RUNS, experiment_of, numbers_of
 
 TOLERANCE = 1e-6  # another machine may round otherwise

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from ilora import Experiment
-from ilora.archive import export_run
-from ilora.claims import end
+from ilora.lab.runs.archive import export_run
+from ilora.lab.runs.leases import end
+from ilora.lab.runs.store import Store
 from ilora.records import Round
-from ilora.simulation import Simulation
-from ilora.store import Store
+from ilora.simulation.round_loop import Simulation
 
 FOLDER = Path(__file__).parent
 EXPECTED = FOLDER / "expected.json"
