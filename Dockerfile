@@ -5,7 +5,7 @@ RUN useradd --create-home lab && mkdir /runs && chown lab /runs
 WORKDIR /lab
 
 # The packages first: they change seldom. requirements.txt pins them, [app] leaves the test tools out.
-COPY pyproject.toml requirements.txt ./
+COPY pyproject.toml requirements.txt README.md LICENSE ./
 RUN mkdir ilora && touch ilora/__init__.py && pip install --no-cache-dir -c requirements.txt -e ".[app]"
 COPY . .
 

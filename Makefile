@@ -1,10 +1,13 @@
 # ILoRA Lab. `make` lists what there is; every target sets the environment up first where it needs one.
 PORT ?= 8501
 WORKERS ?= 2
+# what `make quick` runs: rules, factors, clients, stages and sentences; no whole run, no page, no process
+QUICK := $(addprefix tests/,lora clients stages methods/test_methods.py training/test_client_model.py training/test_vectorised.py \
+	lab/analysis lab/captions test_diagnostics.py test_experiment.py test_records.py test_layers.py)
 python := .venv/bin/python
 export PYTHON
 
-.PHONY: help setup app test bench screenshots clean
+.PHONY: help setup app test quick style bench screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,15 +23,23 @@ app: setup ## start the app at http://localhost:8501 (PORT=... picks another por
 	@echo "ILoRA Lab is served at http://localhost:$(PORT) (Ctrl-C ends it)"
 	@$(python) -m streamlit run app.py --server.port $(PORT)
 
-test: setup ## check style and types, then run every test, in a browser too
+test: setup style ## check style, layers and types, then run every test, in a browser too
+	@echo "== tests (pytest)"
+	@$(python) -m pytest -n $(WORKERS) --dist loadfile
+
+quick: setup style ## check style, layers and types, then the fast tests of the core: under a minute
+	@echo "== fast tests of the core (pytest)"
+	@$(python) -m pytest -n $(WORKERS) -q -m "not slow" $(QUICK)
+
+style: setup ## check style, layers and types
 	@echo "== style (ruff check)"
 	@$(python) -m ruff check .
 	@echo "== layout (ruff format)"
 	@$(python) -m ruff format --check .
+	@echo "== layers (import-linter)"
+	@.venv/bin/lint-imports --no-logo --no-cache
 	@echo "== types (mypy)"
 	@$(python) -m mypy
-	@echo "== tests (pytest)"
-	@$(python) -m pytest -n $(WORKERS) --dist loadfile
 
 bench: setup ## measure the engines and the app, as in docs/benchmarks.md
 	@$(python) -m benchmarks.engine
