@@ -1,4 +1,7 @@
-"""The tasks by name; their data and backbones, and with them torch, are loaded only when a task is asked for."""
+"""The tasks by name; their data and backbones, and with them torch, are loaded only when a task is asked for.
+
+May import records, tensor files, checks and randomness; never an experiment, a method or a client.
+"""
 
 from importlib import import_module
 from pathlib import Path

@@ -1,4 +1,4 @@
 """What the laboratory tells and offers: lessons, presets, scenarios, limits, glossary, the recorded run.
 
-No torch, no streamlit; may read records, experiments and methods.
+May import runs, analysis and the science; no torch, no plotly, no streamlit, never a figure or a page.
 """

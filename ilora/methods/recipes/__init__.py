@@ -1,1 +1,1 @@
-"""The methods and the ingredients that are theirs, by what they are about; no tensor in sight."""
+"""The methods, family by family: which ingredient each takes for each stage, and where its formulas come from; no torch."""
