@@ -19,8 +19,8 @@ ACROSS = {  # where a box stands in its row, 0 to 1, where an even spread would 
     "ilora.lab.dashboard": 0.24, "ilora.lab.cli": 0.84, "ilora.lab.figures": 0.14, "ilora.lab.suites": 0.84,
     "ilora.lab.captions": 0.14, "ilora.lab.content": 0.34, "ilora.lab.analysis": 0.22, "ilora.lab.runs": 0.74,
     "ilora.clients": 0.26, "ilora.training": 0.74, "ilora.experiment": 0.26, "ilora.methods": 0.2, "ilora.tasks": 0.86,
-    "ilora.diagnostics": 0.6, "ilora.lora": 0.4,
-    "ilora.checks": 0.2, "ilora.records": 0.45, "ilora.tensor_files": 0.69, "ilora.randomness": 0.9,
+    "ilora.diagnostics": 0.5, "ilora.lora": 0.22,
+    "ilora.checks": 0.28, "ilora.records": 0.5, "ilora.tensor_files": 0.7, "ilora.randomness": 0.9,
 }  # fmt: skip
 STYLE = """
   text { font: 15px system-ui, sans-serif; fill: #1a1a1a; text-anchor: middle; }
