@@ -12,6 +12,8 @@ from pathlib import Path
 import grimp
 import pytest
 
+import ilora
+
 ROOT = Path(__file__).parent.parent
 _spec = importlib.util.spec_from_file_location("draw_architecture", ROOT / "scripts" / "draw_architecture.py")
 assert _spec
@@ -160,3 +162,10 @@ def test_every_file_and_module_that_is_named_somewhere_exists():
     assert not exists("ilora.store")
     assert not exists("ilora.lab.runs.jobs")
     assert not exists("ilora/simulation.py")
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (cited,) = re.findall(r"(?m)^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest, *_ = re.findall(r"(?m)^## (\d[\d.]*),", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    assert ilora.__version__ == project["version"] == cited == newest
