@@ -14,7 +14,6 @@ from ilora.lora.aggregation import Aggregate, Upload, weighted_update
 from ilora.lora.factors import Stack
 from ilora.methods import Recipe, resolve
 from ilora.methods.compatibility import refuse_personalised
-from ilora.methods.properties import COMMON_FACTOR
 from ilora.records import Round
 from ilora.simulation.round_loop import Simulation
 from ilora.simulation.server import Snapshot
@@ -59,9 +58,6 @@ def run(experiment: Experiment) -> Result:
     simulation = Simulation(experiment)
     rounds = [simulation.next_round() for _ in range(experiment.rounds)]
     return Result(experiment, rounds, simulation)
-
-
-LEAVE_ONE_ALONE = (*COMMON_FACTOR, "diagonal")  # by sharing: one factor is common and frozen in a round
 
 
 def aggregate(
@@ -119,7 +115,7 @@ def _one_left_alone(recipe: Recipe, trained: Stack) -> dict[str, Any]:
 
     Where a method leaves a factor alone, it is the one that is common: the server's, which nobody sends.
     """
-    frozen = common_factor(trained) if recipe.ingredients["sharing"] in LEAVE_ONE_ALONE else ""
+    frozen = common_factor(trained) if recipe.ingredient("sharing").factor_is_common else ""
     start = Stack(trained.A * (frozen != "B"), trained.B * (frozen == "B"), trained.ranks)
     if not frozen:
         return {"start": start}

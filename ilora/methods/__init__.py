@@ -24,20 +24,24 @@ class Recipe:
     options: Mapping[str, Any]
     scaling: Scaling
 
+    def ingredient(self, stage: str) -> Ingredient:
+        """The ingredient of `stage`, with its traits."""
+        return INGREDIENTS[stage][self.ingredients[stage]]
+
     @property
     def whole(self) -> bool:
         """Whether every client holds all of the server's slots, and its rank is how many of them it may train and send."""
-        return INGREDIENTS["sharing"][self.ingredients["sharing"]].whole
+        return self.ingredient("sharing").whole
 
     @property
     def personalised(self) -> bool:
         """Whether parts of the model stay with the clients, so that there is no global one."""
-        return INGREDIENTS["sharing"][self.ingredients["sharing"]].personalised
+        return self.ingredient("sharing").personalised
 
     @property
     def needed_skew(self) -> str:
         """The skew without which the recipe has nothing to do; "" where it takes any, or is run as a negative control."""
-        return "" if self.options.get("negative_control") else INGREDIENTS["sharing"][self.ingredients["sharing"]].skew
+        return "" if self.options.get("negative_control") else self.ingredient("sharing").skew
 
     @property
     def members(self) -> int:
@@ -63,16 +67,30 @@ METHODS: dict[str, Method] = {
 
 
 def register_method(key: str, method: Method, **ingredients: Callable[..., Any] | Ingredient) -> None:
-    """Add a method under `key`; a keyword such as `aggregate=function` brings its own ingredient for that stage."""
+    """Add a method under `key`; a keyword such as `aggregate=function` brings its own ingredient for that stage.
+
+    A function or class of the package keeps the options and traits that it has there. One of your own has those that its
+    `Ingredient` declares; given without one, it declares nothing. ValueError for a key that is taken or an unknown stage.
+    """
     if key in METHODS:
         raise ValueError(f"method {key!r} exists already; choose another key.")
-    for stage, source in ingredients.items():
+    for stage in ingredients:
         if stage not in INGREDIENTS:
             raise ValueError(f"stage {stage!r} does not exist; allowed are {', '.join(STAGES)}.")
-        own = source if isinstance(source, Ingredient) else Ingredient(method.title, (source.__doc__ or "").strip(), source)
-        INGREDIENTS[stage][key] = own
+        if key in INGREDIENTS[stage]:
+            raise ValueError(f"{stage} {key!r} exists already; choose another key.")
+    for stage, source in ingredients.items():
+        INGREDIENTS[stage][key] = source if isinstance(source, Ingredient) else _ingredient(stage, source, method.title)
     keys: dict[str, Any] = dict.fromkeys(ingredients, key)
     METHODS[key] = replace(method, **keys)
+
+
+def _ingredient(stage: str, source: Callable[..., Any], title: str) -> Ingredient:
+    """A bare function or class as an ingredient: with all that the package knows of it, or with nothing declared."""
+    for known in INGREDIENTS[stage].values():
+        if known.is_made_by(source):
+            return replace(known, title=title)
+    return Ingredient(title, (source.__doc__ or "").strip(), source)
 
 
 def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None = None) -> Recipe:

@@ -1,187 +1,184 @@
 """Ingredients that cannot work together, with the reason and the nearest choice that can: refused before a run starts.
 
 Everything that is refused stands in REFUSALS, and so may a rule of your own: it maps (ingredients, options) to a sentence,
-or to "" where there is nothing to say. A `Clash` is the rule for two ingredients that never go together.
+or to "" where there is nothing to say. A `Clash` is the rule for two ingredients that never go together. The rules here go
+by traits and name no ingredient, so they hold for one of your own as well.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ilora.methods.ingredients import INGREDIENTS
+from ilora.methods.ingredient import Ingredient
+from ilora.methods.ingredients import INGREDIENTS, STAGES
+from ilora.methods.method import Method
+from ilora.methods.traits import While, holds
 
 Refusal = Callable[[Mapping[str, str], Mapping[str, Any]], str]
+Which = Collection[str] | Callable[[Ingredient], object]  # ingredients of a stage: their keys, or a question about their traits
+
+PLAIN = Method(title="plain averaging").ingredients
 
 
 @dataclass(frozen=True)
 class Clash:
-    """Any of `keys` in `stage` does not go with any of `others` in `other`; a stage's key is its ingredient."""
+    """Any of `these` in `stage` does not go with any of `those` in `other`."""
 
     stage: str
-    keys: tuple[str, ...]
+    these: Which
     other: str
-    others: tuple[str, ...]
+    those: Which
     reason: str
-    nearest: str
+    nearest: str = ""  # "stage 'key'"; where none is named, the first of `other` that is none of `those`
 
     def __call__(self, ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
         """The sentence where both are chosen, else ""."""
         key, other = ingredients[self.stage], ingredients[self.other]
-        if key not in self.keys or other not in self.others:
+        if not (among(self.these, self.stage, key) and among(self.those, self.other, other)):
             return ""
-        return (
-            f"option {self.stage} {key!r} does not go with {self.other} {other!r}: {self.reason};"
-            f" the nearest choice is {self.nearest}."
-        )
+        return sentence((self.stage, key), (self.other, other), self.reason, self.nearest or nearest(self.other, self.those))
 
 
-_ONE_FACTOR = ("b-only", "alternate", "a-only", "diagonal", "alternate-top")  # leave a factor alone in a round
-_WHOLE = ("top-slots", "alternate-top", "sketch", "rewards")  # everyone holds all slots
-_MERGING = ("stack", "thresholded-stack")
-_REFACTORING = tuple(key for key, rule in INGREDIENTS["aggregate"].items() if not rule.keeps_slots and key not in _MERGING)
-_PER_SLOT = ("mean-of-changes", "owners-mean")  # count who sends a slot
-_OF_PRODUCTS = (*_REFACTORING, *_MERGING, "corrected-mean", "mean-and-residual")
+def among(which: Which, stage: str, key: str) -> bool:
+    """Whether an ingredient is one of those that are meant."""
+    return bool(which(INGREDIENTS[stage][key])) if callable(which) else key in which
+
+
+def nearest(stage: str, refused: Which) -> str:
+    """The ingredient nearest to plain averaging that is not refused, as "stage 'key'"."""
+    choices = dict.fromkeys((PLAIN[stage], *INGREDIENTS[stage]))
+    return f"{stage} {next(key for key in choices if not among(refused, stage, key))!r}"
+
+
+def sentence(one: tuple[str, str], other: tuple[str, str], reason: str, *ways_out: str) -> str:
+    """What a user reads: two ingredients as (stage, key), why they do not go together, and what does."""
+    (stage, key), (other_stage, other_key) = one, other
+    return (
+        f"option {stage} {key!r} does not go with {other_stage} {other_key!r}: {reason};"
+        f" the nearest choice is {' or '.join(ways_out)}."
+    )
+
 
 CLASHES: tuple[Clash, ...] = (
     Clash(
-        "sharing", (*_ONE_FACTOR, "top-slots", "sketch", "personal-slots", "rewards"), "initialise", ("fresh",),
-        "every client would draw an A of its own, and nobody's slots would mean the same", "initialise 'random'",
+        "sharing", lambda own: own.one_factor or own.whole or own.personal_slots, "initialise", lambda own: own.per_client,
+        "every client would draw an A of its own, and nobody's slots would mean the same",
     ),
     Clash(
-        "sharing", tuple(key for key in _ONE_FACTOR if key != "a-only"), "aggregate", _MERGING,
+        "sharing", lambda own: own.one_factor and own.factor_is_common, "aggregate", lambda own: own.merges == "everything",
         "it merges both factors and sets B back to zero, so the factor that is left alone would never be the common one",
-        "aggregate 'mean'",
+    ),
+    *(
+        Clash(
+            "sharing", lambda own: own.keeps_b, stage, lambda own: own.needs_products,
+            "it needs the products B A, and no B ever reaches the server",
+        )
+        for stage in ("aggregate", "weighting")
     ),
     Clash(
-        "sharing", ("a-only",), "aggregate", _OF_PRODUCTS,
-        "it needs the products B A, and no B ever reaches the server", "aggregate 'mean'",
+        "sharing", lambda own: own.keeps_b, "upload", lambda own: not own.keeps_slots,
+        "A would turn on its way to the server, and the B that stays behind would not",
     ),
     Clash(
-        "sharing", ("a-only",), "upload", ("rotate",),
-        "A would turn on its way to the server, and the B that stays behind would not", "upload 'as-is'",
+        "sharing", lambda own: own.keeps_b, "correction", lambda own: own.sends_gradients,
+        "they would carry the gradients of B and of the head out of the client",
     ),
     Clash(
-        "sharing", ("a-only",), "correction", ("control-variates",),
-        "they would carry the gradients of B and of the head out of the client", "correction 'none'",
+        "sharing", lambda own: own.personal_slots, "aggregate", lambda own: not own.counts_senders,
+        "it takes all slots of a client, and some of them never leave it",
     ),
     Clash(
-        "sharing", ("a-only",), "weighting", ("contribution",),
-        "it needs the products B A, and no B ever reaches the server", "weighting 'samples'",
+        "sharing", lambda own: own.personal_slots, "upload", lambda own: own.prunes or not own.keeps_slots,
+        "it turns or drops slots, and personal ones must stay what they are",
     ),
     Clash(
-        "sharing", ("personal-slots",), "aggregate", tuple(key for key in INGREDIENTS["aggregate"] if key not in _PER_SLOT),
-        "it takes all slots of a client, and some of them never leave it", "aggregate 'owners-mean'",
+        "sharing", lambda own: own.personal_slots, "correction", lambda own: own.sends_twice,
+        "it would carry what personal slots learn out of the client",
     ),
     Clash(
-        "sharing", ("personal-slots",), "upload", ("rotate", "prune-tail", "prune-weak"),
-        "it turns or drops slots, and personal ones must stay what they are", "upload 'as-is'",
+        "sharing", lambda own: own.personal_slots, "server", lambda own: own.needs_client_training,
+        "it adds what personal slots learn to everyone's model",
+    ),
+    *(
+        Clash(
+            "sharing", lambda own: own.server_trains, stage, lambda own: own.needs_client_training,
+            "it goes by the steps that clients take, and here the server trains",
+        )
+        for stage in ("objective", "correction", "server")
     ),
     Clash(
-        "sharing", ("personal-slots",), "correction", ("control-variates", "scaffold", "global-direction"),
-        "it would carry what personal slots learn out of the client", "correction 'split-moments'",
+        "correction", lambda own: own.two_phases, "objective", lambda own: own.pulls_back,
+        "it pulls towards the received model, and the second half of the steps starts from another",
     ),
     Clash(
-        "sharing", ("personal-slots",), "server", ("dual-shift",),
-        "it adds what personal slots learn to everyone's model", "server 'take'",
+        "sharing", lambda own: own.trains_scales, "upload", lambda own: own.drops_scales,
+        "the scales that were trained would be lost",
     ),
     Clash(
-        "sharing", ("rewards",), "objective", ("dual", "contrast", "roughness", "pseudo-out"),
-        "it remembers or weighs what clients train, and here the server does", "objective 'grpo'",
+        "sharing", lambda own: own.runs_part, "initialise", lambda own: own.cuts_out,
+        "the product that is cut out of the base would come back only where the sketch falls",
     ),
     Clash(
-        "sharing", ("rewards",), "correction", ("control-variates", "scaffold", "global-direction", "split-moments"),
-        "it corrects the steps of clients, and here the server trains", "correction 'none'",
+        "sharing", lambda own: own.whole, "upload", lambda own: own.prunes,
+        "everyone holds all slots and chooses among them, so there is no tail to drop",
     ),
     Clash(
-        "sharing", ("rewards",), "server", ("dual-shift",),
-        "it adds what clients remember of their steps, and here the server trains", "server 'take'",
+        "sharing", lambda own: own.whole, "objective", lambda own: own.prices_tail,
+        "everyone holds all slots and chooses among them, so no slot is a client's last",
     ),
     Clash(
-        "correction", ("split-moments",), "objective", ("proximal", "dual", "roughness"),
-        "it pulls towards the received model, and the second half of the steps starts from another", "objective 'cross-entropy'",
+        "server", lambda own: own.steps_slots, "aggregate", lambda own: own.merges or not own.keeps_slots,
+        "it steps slot by slot, and this rule's slots are new ones in every round",
+    ),
+    *(
+        Clash(
+            "sharing", lambda own: own.private_branch, stage, lambda own: not own.leaves_private_branch,
+            "it would move or give away the branch that stays with the client",
+        )
+        for stage in STAGES
+        if stage != "sharing"
     ),
     Clash(
-        "sharing", ("diagonal",), "upload", ("without-scales",),
-        "the scales that were trained would be lost", "upload 'as-is'",
-    ),
-    Clash(
-        "sharing", ("sketch",), "initialise", ("qr",),
-        "the product that is cut out of the base would come back only where the sketch falls", "initialise 'random'",
-    ),
-    Clash(
-        "sharing", _WHOLE, "upload", ("prune-tail", "prune-weak"),
-        "everyone holds all slots and chooses among them, so there is no tail to drop", "upload 'as-is'",
-    ),
-    Clash(
-        "sharing", _WHOLE, "objective", ("tail-penalty",),
-        "everyone holds all slots and chooses among them, so no slot is a client's last", "objective 'cross-entropy'",
-    ),
-    Clash(
-        "server", ("adamw",), "aggregate", (*_REFACTORING, *_MERGING, "mean-and-residual"),
-        "it steps slot by slot, and this rule's slots are new ones in every round", "aggregate 'mean'",
+        "objective", lambda own: own.needs_private_branch, "sharing", lambda own: not own.private_branch,
+        "it needs a shared and a private branch",
     ),
 )  # fmt: skip
 
 
 def new_slots(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
     """Numbers remembered slot by slot cannot go with a stage that gives the slots a new meaning each round."""
-    by_slot = ingredients["correction"] in ("global-direction", "scaffold") or ingredients["server"] == "adam"
-    by_factor = options.get("space") == "factor" and (ingredients["objective"] == "dual" or ingredients["server"] == "dual-shift")
-    for stage, plain in (("aggregate", "mean"), ("upload", "as-is")):
-        key = ingredients[stage]
-        if (by_slot or by_factor) and not INGREDIENTS[stage][key].keeps_slots:
-            way_out = "a method that remembers products, such as 'fedvra'" if by_slot else "space = 'product'"
-            return (
-                f"option {stage} is {key!r}, which gives the slots of A and B a new meaning each round, but this method remembers"
-                f" numbers slot by slot; allowed are {stage} = {plain!r}, or {way_out}."
-            )
+    for stage, key in ingredients.items():
+        remembers = INGREDIENTS[stage][key].remembers_slots
+        for other in ("upload", "aggregate") if holds(remembers, options) else ():
+            if not INGREDIENTS[other][ingredients[other]].keeps_slots:
+                reason = "numbers are remembered slot by slot, and the slots of A and B get a new meaning each round"
+                ways_out = nearest(other, lambda own: not own.keeps_slots), *_other_settings(remembers)
+                return sentence((stage, key), (other, ingredients[other]), reason, *ways_out)
     return ""
 
 
 def new_base(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
     """Factors of an earlier round cannot be run again where the base beneath them has changed."""
-    rule = ingredients["aggregate"]
-    merges = rule in (*_MERGING, "mean-and-residual")
-    cut_out_once = ingredients["initialise"] == "qr" and not INGREDIENTS["aggregate"][rule].keeps_slots
-    runs_again = ingredients["objective"] == "contrast" or (ingredients["objective"] == "grpo" and options["kl"] > 0)
-    if not runs_again or not (merges or (cut_out_once and options.get("deltas", True))):
+    initialise, objective, rule = (INGREDIENTS[stage][ingredients[stage]] for stage in ("initialise", "objective", "aggregate"))
+    if not (holds(objective.runs_earlier_model, options) and (rule.merges or (initialise.cuts_out and restores(rule, options)))):
         return ""
-    return (
-        f"option aggregate is {rule!r}, after which the base beneath an earlier model is another one, but this method runs"
-        " that model again; allowed are aggregate = 'svd' or 'mean' with initialise = 'random'."
-    )
+    reason = "an earlier round's model is run again, and by then the base beneath it is another one"
+    settings = _other_settings(objective.runs_earlier_model, None if rule.merges else rule.restores_base)
+    ways_out = nearest("aggregate", lambda own: own.merges or not own.keeps_slots), *settings
+    return sentence(("objective", ingredients["objective"]), ("aggregate", ingredients["aggregate"]), reason, *ways_out)
 
 
-BESIDE_BRANCHES = {  # what knows nothing of private slots
-    "initialise": ("random", "xavier"),
-    "objective": ("disentangle",),
-    "correction": ("none",),
-    "upload": ("as-is", "quantise"),
-    "weighting": ("samples", "uniform", "rank-aware", "update-norm"),
-    "aggregate": ("mean", "mean-of-changes", "owners-mean", "svd", "concat-qr", "concat-pivoted-qr", "corrected-mean"),
-    "server": ("take", "adam", "adamw"),
-}
+def restores(rule: Ingredient, options: Mapping[str, Any]) -> bool:
+    """Whether the product that was cut out of the base goes back into it with the first aggregate."""
+    return not rule.keeps_slots if rule.restores_base is None else holds(rule.restores_base, options)
 
 
-def private_branch(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> str:
-    """A private branch goes with what leaves it alone, and only the objective of two phases knows that there are two."""
-    if ingredients["sharing"] != "branches":
-        if ingredients["objective"] != "disentangle":
-            return ""
-        return (
-            f"option objective 'disentangle' does not go with sharing {ingredients['sharing']!r}: it needs a shared and a private"
-            " branch; the nearest choice is sharing 'branches'."
-        )
-    for stage, allowed in BESIDE_BRANCHES.items():
-        if ingredients[stage] not in allowed:
-            return (
-                f"option sharing 'branches' does not go with {stage} {ingredients[stage]!r}: it would move or give away the"
-                f" branch that stays with the client; the nearest choice is {stage} {allowed[0]!r}."
-            )
-    return ""
+def _other_settings(*traits: bool | While | None) -> list[str]:
+    """The settings under which traits that depend on an option do not hold."""
+    return [trait.otherwise for trait in traits if isinstance(trait, While)]
 
 
-REFUSALS: list[Refusal] = [*CLASHES, new_slots, new_base, private_branch]
+REFUSALS: list[Refusal] = [*CLASHES, new_slots, new_base]
 
 
 def check_together(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> None:
@@ -217,5 +214,5 @@ def refuse_personalised(ingredients: Mapping[str, str]) -> None:
     if sharing.personalised:
         raise ValueError(
             f"sharing {ingredients['sharing']!r} leaves no global model to hand out, since parts of it stay with each client;"
-            " the nearest choice is sharing 'both'."
+            f" the nearest choice is {nearest('sharing', lambda own: own.personalised)}."
         )

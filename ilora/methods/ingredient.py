@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from ilora.checks import shown
+from ilora.methods.traits import Traits
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,14 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Ingredient:
-    """One way to do one stage of a round."""
+class Ingredient(Traits):
+    """One way to do one stage of a round, with its traits as keywords."""
 
     title: str
     idea: str
     source: str | Callable[..., Any]  # "module:name", or the function itself
     formula: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
-    per_client: bool = False  # draws its own numbers for every client and round
-    whole: bool = False  # every client holds all of the server's slots; its rank is how many it may train and send
-    personalised: bool = False  # parts stay with the clients for good: there is no global model
-    needs_classes: bool = False  # works on class probabilities: nothing for a task whose labels are numbers
-    same_steps: bool = False  # wants every client to take the same number of steps in a round
-    skew: str = ""  # the skew without which it has nothing to do; option negative_control runs it all the same
-    keeps_slots: bool = True  # slot j of the factors is still slot j after it; False: they are factorised or turned anew
 
     def load(self) -> Any:
         """The function or class that does the work."""
@@ -57,3 +51,7 @@ class Ingredient:
             return self.source
         module, name = self.source.split(":")
         return getattr(import_module(module), name)
+
+    def is_made_by(self, source: Callable[..., Any]) -> bool:
+        """Whether `source` is the function or class that does the work; nothing is imported to find out."""
+        return self.source is source or self.source == f"{source.__module__}:{getattr(source, '__qualname__', '')}"

@@ -1,66 +1,56 @@
-"""What can be said of a method from its ingredients alone: is its aggregate exact, are mixed ranks its own, what comes down?"""
+"""What can be said of a method from its ingredients' traits: is its aggregate exact, are mixed ranks its own, what comes down?"""
 
+from ilora.methods.ingredient import Ingredient
 from ilora.methods.ingredients import INGREDIENTS
 from ilora.methods.method import Method
+from ilora.methods.traits import COMMON_FACTOR_ONLY
 
-COMMON_FACTOR = ("b-only", "alternate", "alternate-top", "rewards")  # one factor, or both, is the same for all: a mean is exact
-OF_FACTORS = ("mean", "mean-of-changes")
-EXACT = ("stack", "mean-and-residual")
-CUT = {
-    "svd": "up to the cut to rank r",
-    "concat-qr": "up to the cut to rank r",
-    "concat-pivoted-qr": "up to the cut to rank r",
-    "thresholded-stack": "up to the threshold",
-    "full-rank-deltas": "for changes",
-}
-PRODUCTS = (*CUT, "stack", "rank-partitions", "owners-mean")  # need no padding
-MERGES = {"stack": "everything", "thresholded-stack": "everything", "mean-and-residual": "the residual"}
-DOWN = {  # by sharing, in floats a layer and client
-    "b-only": "r_k d_out",
-    "alternate": "r_k d_out or r_k d_in",
-    "a-only": "r_k d_in",
-    "diagonal": "r_k (d_out + 1)",
-    "top-slots": "R (d_in + d_out)",
-    "alternate-top": "R d_out or R d_in",
-    "personal-slots": "r_shared (d_in + d_out)",
-    "rewards": "0",
-    "members": "N r_k (d_in + d_out)",
-    "branches": "(r_k - q) (d_in + d_out) + features",
-}
-MERGED_DOWN = {
-    "stack": "rho (d_in + d_out)",
-    "thresholded-stack": "p (d_in + d_out)",
-    "mean-and-residual": "r_k (d_in + d_out) + residual",
-}
-TWICE = ("control-variates", "scaffold", "global-direction", "contribution")  # send something as large beside it
+NOT_DECLARED = "not declared"  # an ingredient does not say what would have to be known
 
 
 def exact(method: Method) -> str:
     """Whether the server holds the ideal update, the mean by samples of what the clients learned: "yes", "no", or how far."""
     if method.personalised:
         return "no common model"
-    if method.weighting == "rank-aware" and method.sharing == "diagonal":
-        return "for its own weights"
-    plain = method.weighting == "samples" and method.server == "take" and method.upload == "as-is"
-    if plain and (method.aggregate in EXACT or (method.aggregate in OF_FACTORS and method.sharing in COMMON_FACTOR)):
-        return "yes"
-    return CUT.get(method.aggregate, "no") if plain else "no"
+    sharing, upload, weighting, rule, server = _chosen(method, "sharing", "upload", "weighting", "aggregate", "server")
+    declared = (upload.keeps_products, upload.prunes, weighting.by_samples, rule.exact, server.takes_aggregate)
+    if rule.exact is None or None in declared or sharing.factor_is_common is None:
+        return NOT_DECLARED
+    how = rule.exact
+    if how == COMMON_FACTOR_ONLY:
+        how = "yes" if sharing.factor_is_common else "no"
+    if not (upload.keeps_products and server.takes_aggregate):
+        return "no"
+    if weighting.by_samples:
+        return "no" if upload.prunes else how
+    return "for its own weights" if how == "yes" else "no"
 
 
 def mixed_ranks(method: Method) -> str:
     """How clients of different ranks come together: by the method's own means, by a nested common factor, or by padding."""
-    rank_is_a_budget = INGREDIENTS["sharing"][method.sharing].whole
-    if method.aggregate in PRODUCTS or rank_is_a_budget or method.upload.startswith("prune"):
+    sharing, upload, rule = _chosen(method, "sharing", "upload", "aggregate")
+    if None in (sharing.one_factor, sharing.factor_is_common, upload.prunes, rule.pads):
+        return NOT_DECLARED
+    if not rule.pads or sharing.whole or upload.prunes:
         return "native"
-    return "nested factor" if method.sharing in (*COMMON_FACTOR, "a-only") else "padding, ours"
+    return "nested factor" if sharing.one_factor or sharing.factor_is_common else "padding, ours"
 
 
 def merges(method: Method) -> str:
     """What goes into everyone's base for good."""
-    return MERGES.get(method.aggregate, "no")
+    (rule,) = _chosen(method, "aggregate")
+    return NOT_DECLARED if rule.merges is None else rule.merges or "no"
 
 
 def download(method: Method) -> str:
     """Floats that come down in a round, for each layer and client, without the head."""
-    floats = MERGED_DOWN.get(method.aggregate) or DOWN.get(method.sharing, "r_k (d_in + d_out)")
-    return f"2 {floats}" if {method.correction, method.weighting} & set(TWICE) else floats
+    sharing, correction, weighting, rule = _chosen(method, "sharing", "correction", "weighting", "aggregate")
+    floats = rule.download if rule.merges else sharing.download
+    if floats is None or None in (sharing.download, correction.sends_twice, weighting.sends_twice, rule.merges):
+        return NOT_DECLARED
+    return f"2 {floats}" if correction.sends_twice or weighting.sends_twice else floats
+
+
+def _chosen(method: Method, *stages: str) -> list[Ingredient]:
+    """A method's ingredients of some stages."""
+    return [INGREDIENTS[stage][method.ingredients[stage]] for stage in stages]

@@ -18,7 +18,7 @@ from ilora.lora.aggregation import Upload, weighted_update
 from ilora.lora.factors import Factors, Stack
 from ilora.lora.scaling import Scaling
 from ilora.methods import METHODS, resolve
-from ilora.methods.compatibility import CLASHES
+from ilora.methods.compatibility import CLASHES, among, nearest
 from ilora.methods.ingredients import INGREDIENTS
 from ilora.methods.recipes import federated_lora, heterogeneous
 from ilora.simulation.round_loop import Simulation
@@ -555,7 +555,12 @@ def test_who_asks_a_personalised_method_for_a_global_model_is_told_why_not():
 
 # What goes together -------------------------------------------------------------------------------------------------------------
 
-REFUSED = [(c.stage, key, c.other, other, c) for c in CLASHES for key in c.keys for other in c.others]
+REFUSED = [
+    (clash.stage, key, clash.other, other, clash)
+    for clash in CLASHES
+    for key, other in product(INGREDIENTS[clash.stage], INGREDIENTS[clash.other])
+    if among(clash.these, clash.stage, key) and among(clash.those, clash.other, other)
+]
 
 
 @pytest.mark.parametrize(
@@ -564,7 +569,7 @@ REFUSED = [(c.stage, key, c.other, other, c) for c in CLASHES for key in c.keys 
 def test_what_cannot_work_is_refused_with_the_reason_and_a_choice_that_can(stage, key, other, with_, clash):
     with pytest.raises(ValueError, match=r"^option \S+ '.*' does not go with \S+ '.*': .*; the nearest choice is .*\.$"):
         Experiment(method="fedit", options={stage: key, other: with_})
-    nearest_stage, nearest_key = clash.nearest.replace("'", "").split()
+    nearest_stage, nearest_key = nearest(other, clash.those).replace("'", "").split()
     resolve(at_home(stage, key), {stage: key, nearest_stage: nearest_key})
 
 

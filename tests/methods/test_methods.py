@@ -108,10 +108,13 @@ def test_a_users_own_rule_is_a_method_like_the_others(monkeypatch):
         return Aggregate(upload.sent[0], upload.ideal, upload.scaling, upload.rank)
 
     monkeypatch.setitem(INGREDIENTS["aggregate"], "firstling", INGREDIENTS["aggregate"]["mean"])
+    monkeypatch.delitem(INGREDIENTS["aggregate"], "firstling")
     ilora.register_method("firstling", Method(title="First"), aggregate=first)
     clients = draw_clients([3, 2], 6, 5)
     torch.testing.assert_close(ilora.aggregate("firstling", clients, [0.5, 0.5]).factors(2).A, clients[0][0][:2])
     with pytest.raises(ValueError, match="exists already"):
         ilora.register_method("firstling", Method(title="Again"))
+    with pytest.raises(ValueError, match=r"aggregate 'stack' exists already; choose another key\.$"):
+        ilora.register_method("stack", Method(title="A built-in one's key"), aggregate=first)
     with pytest.raises(ValueError, match=r"stage 'agregate' does not exist; allowed are"):
         ilora.register_method("other", Method(title="Typo"), agregate=first)

@@ -14,12 +14,12 @@ from ilora.lora import low_rank
 from ilora.lora.aggregation import Aggregate, relative
 from ilora.lora.factors import Factors
 from ilora.lora.scaling import Scaling
+from ilora.methods import METHODS
+from ilora.methods.compatibility import restores
 from ilora.methods.ingredients import INGREDIENTS
 from ilora.records import Array, Round
 
 PLAIN = "fedit"  # the method whose other stages add nothing
-NEED_A_START = ("full-rank-deltas", "mean-of-changes")  # they average changes since the broadcast, which one upload does not show
-RULES = {rule: ingredient.title for rule, ingredient in INGREDIENTS["aggregate"].items() if rule not in NEED_A_START}
 CUTS = {"QR": low_rank.qr, "pivoted QR": low_rank.pivoted_qr}
 
 
@@ -43,9 +43,14 @@ class Uploads(NamedTuple):
     samples: list[float] | None = None  # the clients' shares of the samples, by which the ideal update counts; None: the weights
 
 
+def rules() -> list[str]:
+    """The rules that can be compared: all but those that go by the changes since a broadcast, which uploads do not show."""
+    return [rule for rule, ingredient in INGREDIENTS["aggregate"].items() if not ingredient.needs_start]
+
+
 def compare_rules(uploads: Uploads, own: Experiment | None = None) -> list[Outcome]:
     """The outcome of every rule, the smallest error first."""
-    outcomes = [outcome(rule, merged(rule, uploads, own), uploads) for rule in RULES]
+    outcomes = [outcome(rule, merged(rule, uploads, own), uploads) for rule in rules()]
     return sorted(outcomes, key=lambda found: (round(found.server, 4), found.smallest))
 
 
@@ -94,7 +99,7 @@ def away(made: Aggregate, uploads: Uploads) -> list[float]:
 
 def ideal_update(uploads: Uploads) -> Factors:
     """The weighted sum of what the clients learned."""
-    return merged("mean", uploads).ideal
+    return merged(METHODS[PLAIN].aggregate, uploads).ideal
 
 
 def truncation_errors(update: Factors, most: int) -> dict[str, list[float]]:
@@ -121,7 +126,7 @@ def uploads_of(experiment: Experiment, record: Round, kept: dict[str, Array], fi
     if count < len(record.clients["id"]):
         raise ValueError(f"clients are {len(record.clients['id'])}; the record keeps the factors of {count} only.")
     weights, samples = (_shares(record.clients[column][:count]) for column in ("weight", "samples"))
-    by_samples = experiment.recipe.ingredients["weighting"] == "samples"
+    by_samples = experiment.recipe.ingredient("weighting").by_samples
     factors = [_pair(kept, "trained", k, ranks[k]) for k in range(count)]
     offsets = [_pair(first, "start", k, ranks[k]) for k in range(count)] if cut_out(experiment, record) else None
     return Uploads(factors, weights, offsets, _scaling(experiment.recipe.scaling), None if by_samples else samples)
@@ -136,7 +141,9 @@ def slots(experiment: Experiment, record: Round, kept: dict[str, Array]) -> list
 def cut_out(experiment: Experiment, record: Round) -> bool:
     """Whether the clients' first product is still cut out of their base in that round."""
     recipe = experiment.recipe
-    return recipe.ingredients["initialise"] == "qr" and (record.index == 1 or not recipe.options.get("deltas", True))
+    if not recipe.ingredient("initialise").cuts_out:
+        return False
+    return record.index == 1 or not restores(recipe.ingredient("aggregate"), recipe.options)
 
 
 def _pair(kept: dict[str, Array], when: str, k: int, rank: int) -> tuple[Tensor, Tensor]:

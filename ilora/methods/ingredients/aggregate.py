@@ -1,6 +1,7 @@
 """Stage 7, aggregate: how do many updates become one, and what does a client of rank r get back?"""
 
 from ilora.methods.ingredient import Ingredient, Option
+from ilora.methods.traits import COMMON_FACTOR_ONLY, While
 
 _DELTAS = Option(
     True,
@@ -8,6 +9,7 @@ _DELTAS = Option(
     " or aggregate B A with the initial product in it, and leave it cut out of every client's base for good (False)",
     values=(True, False),
 )
+_RESTORES_BASE = While("deltas", bool, "deltas = False")
 _STACK = r"\Delta W=\begin{bmatrix}B_1&\cdots&B_K\end{bmatrix}\begin{bmatrix}p_1A_1\\ \vdots\\ p_KA_K\end{bmatrix}"
 
 INGREDIENTS: dict[str, Ingredient] = {
@@ -16,6 +18,11 @@ INGREDIENTS: dict[str, Ingredient] = {
         "A and B are padded with zeros to the largest rank and averaged each for itself.",
         "ilora.stages.aggregate:mean",
         r"A=\sum_kp_k\,\mathrm{pad}(A_k),\quad B=\sum_kp_k\,\mathrm{pad}(B_k)",
+        exact=COMMON_FACTOR_ONLY,
+        pads=True,
+        merges="",
+        restores_base=False,
+        leaves_private_branch=True,
     ),
     "stack": Ingredient(
         "Stack and merge",
@@ -23,6 +30,11 @@ INGREDIENTS: dict[str, Ingredient] = {
         "ilora.stages.aggregate:stack",
         _STACK + r",\quad W\leftarrow W+s\,\Delta W",
         keeps_slots=False,
+        exact="yes",
+        pads=False,
+        merges="everything",
+        download="rho (d_in + d_out)",
+        needs_products=True,
     ),
     "svd": Ingredient(
         "Sum and SVD",
@@ -34,6 +46,12 @@ INGREDIENTS: dict[str, Ingredient] = {
             "split": Option("B", "which factor carries the singular values: B (FlexLoRA) or A (HLoRA)", ("B", "A")),
         },
         keeps_slots=False,
+        exact="up to the cut to rank r",
+        pads=False,
+        merges="",
+        restores_base=_RESTORES_BASE,
+        needs_products=True,
+        leaves_private_branch=True,
     ),
     "concat-qr": Ingredient(
         "Concatenated QR",
@@ -42,6 +60,12 @@ INGREDIENTS: dict[str, Ingredient] = {
         _STACK + r"=QR,\quad B=Q_{:,1:r},\quad A=R_{1:r,:}",
         {"deltas": _DELTAS},
         keeps_slots=False,
+        exact="up to the cut to rank r",
+        pads=False,
+        merges="",
+        restores_base=_RESTORES_BASE,
+        needs_products=True,
+        leaves_private_branch=True,
     ),
     "concat-pivoted-qr": Ingredient(
         "Concatenated QR, pivoted",
@@ -50,12 +74,24 @@ INGREDIENTS: dict[str, Ingredient] = {
         _STACK + r"=QR\,\Pi^\top,\quad B=Q_{:,1:r},\quad A=(R\,\Pi^\top)_{1:r,:}",
         {"deltas": _DELTAS},
         keeps_slots=False,
+        exact="up to the cut to rank r",
+        pads=False,
+        merges="",
+        restores_base=_RESTORES_BASE,
+        needs_products=True,
+        leaves_private_branch=True,
     ),
     "owners-mean": Ingredient(
         "Mean over the owners of a slot",
         "A slot is averaged over the clients that have it, so nobody dilutes what he does not hold.",
         "ilora.stages.aggregate:owners_mean",
         r"A_{j,:}=\frac{\sum_{k:\,r_k\ge j}p_kA_{k,j}}{\sum_{k:\,r_k\ge j}p_k},\quad B_{:,j}\ \text{alike}",
+        exact="no",
+        pads=False,
+        merges="",
+        restores_base=False,
+        counts_senders=True,
+        leaves_private_branch=True,
     ),
     "corrected-mean": Ingredient(
         "Mean, with B corrected",
@@ -68,12 +104,24 @@ INGREDIENTS: dict[str, Ingredient] = {
             ),
             "penalty": Option(0.01, "how dear a correction is, lambda", least=0.0, greatest=10.0),
         },
+        exact="no",
+        pads=True,
+        merges="",
+        restores_base=False,
+        needs_products=True,
+        leaves_private_branch=True,
     ),
     "mean-and-residual": Ingredient(
         "Mean, the rest into the base",
         "A and B are averaged; what their product misses goes into everyone's base.",
         "ilora.stages.aggregate:mean_and_residual",
         r"W\leftarrow W+s\Big(\sum_kp_kB_kA_k-BA\Big)",
+        exact="yes",
+        pads=True,
+        merges="the residual",
+        download="r_k (d_in + d_out) + residual",
+        restores_base=False,
+        needs_products=True,
     ),
     "rank-partitions": Ingredient(
         "Rank partitions and SVD",
@@ -82,6 +130,10 @@ INGREDIENTS: dict[str, Ingredient] = {
         r"\Delta W=\sum_h\sum_{k\in C_h}\tfrac{n_k}{N_h}B_k^{(h)}A_k^{(h)}=U\Sigma V^\top",
         {"split": Option("B", "where the singular values go: on B, or their root on both (raFLoRA's source)", ("B", "both"))},
         keeps_slots=False,
+        exact="no",
+        pads=False,
+        merges="",
+        needs_products=True,
     ),
     "full-rank-deltas": Ingredient(
         "Full-rank server",
@@ -89,6 +141,11 @@ INGREDIENTS: dict[str, Ingredient] = {
         "ilora.stages.aggregate:full_rank_deltas",
         r"W^{t+1}=W^t+\sum_kp_ks_k(B_kA_k-B_k^0A_k^0)",
         keeps_slots=False,
+        exact="for changes",
+        pads=False,
+        merges="",
+        needs_start=True,
+        needs_products=True,
     ),
     "thresholded-stack": Ingredient(
         "Stack, thresholded SVD",
@@ -97,11 +154,23 @@ INGREDIENTS: dict[str, Ingredient] = {
         r"\sum_{i\le p}\sigma_i^2\ge\tau\sum_i\sigma_i^2,\quad W\leftarrow W+U_{:,1:p}\Sigma_{1:p}V_{:,1:p}^\top",
         {"energy": Option(0.99, "share of the energy that is kept, tau", least=0.01, greatest=1.0)},
         keeps_slots=False,
+        exact="up to the threshold",
+        pads=False,
+        merges="everything",
+        download="p (d_in + d_out)",
+        needs_products=True,
     ),
     "mean-of-changes": Ingredient(
         "Mean of changes",
         "What the clients changed in the slots that they sent is averaged and added to the server's factors.",
         "ilora.stages.aggregate:mean_of_changes",
         r"A\leftarrow A+\sum_kp_k\,M_k(A_k'-A_k),\quad B\ \text{alike}",
+        exact=COMMON_FACTOR_ONLY,
+        pads=True,
+        merges="",
+        restores_base=False,
+        counts_senders=True,
+        needs_start=True,
+        leaves_private_branch=True,
     ),
 }

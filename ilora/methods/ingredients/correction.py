@@ -3,7 +3,14 @@
 from ilora.methods.ingredient import Ingredient, Option
 
 INGREDIENTS: dict[str, Ingredient] = {
-    "none": Ingredient("None", "Clients follow their own gradient.", "ilora.stages.corrections:none", r"g\leftarrow\nabla F_k"),
+    "none": Ingredient(
+        "None",
+        "Clients follow their own gradient.",
+        "ilora.stages.corrections:none",
+        r"g\leftarrow\nabla F_k",
+        sends_twice=False,
+        leaves_private_branch=True,
+    ),
     "control-variates": Ingredient(
         "Control variates",
         "Each client's gradient is shifted by what the server remembers of all gradients, cut to the client's rank,"
@@ -22,6 +29,9 @@ INGREDIENTS: dict[str, Ingredient] = {
                 0, "how many of its samples a client takes for c_k, drawn each round; 0: all of them, as ILoRA does", least=0
             ),
         },
+        sends_twice=True,
+        sends_gradients=True,
+        needs_client_training=True,
     ),
     "global-direction": Ingredient(
         "Global direction",
@@ -29,12 +39,18 @@ INGREDIENTS: dict[str, Ingredient] = {
         "ilora.stages.corrections:GlobalDirection",
         r"\theta\leftarrow\mathrm{AdamW}_{(1-\gamma)\eta}(\theta)+\tfrac\gamma K\Delta_G",
         {"mix": Option(0.5, "share of the global direction in a step, gamma", least=0.0, greatest=1.0)},
+        sends_twice=True,
+        remembers_slots=True,
+        needs_client_training=True,
     ),
     "scaffold": Ingredient(
         "SCAFFOLD, option II",
         "As control variates, but c_k is the mean of the gradients on the client's way: no extra pass. Made for SGD.",
         "ilora.stages.corrections:Scaffold",
         r"g\leftarrow\nabla F_k-c_k+c,\quad c_k\leftarrow c_k-c+\tfrac{\theta_t-\theta_k}{K\eta}",
+        sends_twice=True,
+        remembers_slots=True,
+        needs_client_training=True,
     ),
     "split-moments": Ingredient(
         "Split moments",
@@ -42,5 +58,8 @@ INGREDIENTS: dict[str, Ingredient] = {
         "ilora.stages.personal_slots:SplitMoments",
         r"(m,v)_{personal}\ \text{kept},\quad(m,v)_{shared}\leftarrow0\ \text{each round}",
         same_steps=True,
+        sends_twice=False,
+        two_phases=True,
+        needs_client_training=True,
     ),
 }

@@ -8,6 +8,7 @@ INGREDIENTS: dict[str, Ingredient] = {
         "All clients start from the same random A, a client of rank r from its first r rows. B is zero: nothing moves yet.",
         "ilora.stages.initialise:random",
         r"A_{ij}\sim\mathcal U\!\left(-\tfrac1{\sqrt{d_{in}}},\tfrac1{\sqrt{d_{in}}}\right),\quad B=0",
+        leaves_private_branch=True,
     ),
     "qr": Ingredient(
         "QR residual",
@@ -20,6 +21,7 @@ INGREDIENTS: dict[str, Ingredient] = {
             ),
             "residual": Option("scaled", "cut out s B A, which leaves the model as it was, or B A as it is", ("scaled", "plain")),
         },
+        cuts_out=True,
     ),
     "fresh": Ingredient(
         "Fresh each round",
@@ -34,5 +36,6 @@ INGREDIENTS: dict[str, Ingredient] = {
         "ilora.stages.initialise:xavier",
         r"A_{ij}\sim\mathcal U(-a,a),\quad a=g\sqrt{6/d_{in}},\quad B=0",
         {"gain": Option(1.0, "size of A, g: 0.41 is peft's, 10 the authors' on CIFAR", least=0.01, greatest=100.0)},
+        leaves_private_branch=True,
     ),
 }

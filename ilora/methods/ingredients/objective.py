@@ -1,7 +1,8 @@
 """Stage 3, objective: what does a client minimise?"""
 
 from ilora.methods.ingredient import Ingredient, Option
-from ilora.methods.ingredients.shared_options import A_STEP, DETECTOR, GAMMA, LEAST_RANK, SPACE, WARMUP
+from ilora.methods.ingredients.shared_options import A_STEP, DETECTOR, GAMMA, LEAST_RANK, REMEMBERS_SLOTS, SPACE, WARMUP
+from ilora.methods.traits import While
 
 INGREDIENTS: dict[str, Ingredient] = {
     "cross-entropy": Ingredient(
@@ -20,6 +21,7 @@ INGREDIENTS: dict[str, Ingredient] = {
             "tail_weight": Option(0.01, "how dear the tail is, lambda", least=0.0, greatest=10.0),
             "least_rank": LEAST_RANK,
         },
+        prices_tail=True,
     ),
     "proximal": Ingredient(
         "+ proximal term",
@@ -27,6 +29,7 @@ INGREDIENTS: dict[str, Ingredient] = {
         "ilora.stages.proximal:proximal",
         r"F_k(\theta)+\tfrac{\mu}{2}\|\theta-\theta_t\|^2",
         {"mu": Option(0.01, "strength of the pull, mu", least=0.0, greatest=100.0), "space": SPACE},
+        pulls_back=True,
     ),
     "dual": Ingredient(
         "+ dual and proximal term",
@@ -44,6 +47,9 @@ INGREDIENTS: dict[str, Ingredient] = {
                 ("relative", "equal"),
             ),
         },
+        needs_client_training=True,
+        pulls_back=True,
+        remembers_slots=REMEMBERS_SLOTS,
     ),
     "contrast": Ingredient(
         "+ contrast between models",
@@ -54,6 +60,8 @@ INGREDIENTS: dict[str, Ingredient] = {
             "contrast": Option(1.0, "weight of the contrast, mu", least=0.0, greatest=100.0),
             "temperature": Option(0.5, "temperature of the contrast, T", least=0.01, greatest=10.0),
         },
+        needs_client_training=True,
+        runs_earlier_model=True,
     ),
     "roughness": Ingredient(
         "+ proximal term by roughness",
@@ -71,6 +79,8 @@ INGREDIENTS: dict[str, Ingredient] = {
             "radius": Option(0.02, "how far to look, as a share of ||theta_0||", least=1e-6, greatest=1.0),
             "space": SPACE,
         },
+        needs_client_training=True,
+        pulls_back=True,
     ),
     "pseudo-out": Ingredient(
         "Strange samples weigh more",
@@ -86,6 +96,7 @@ INGREDIENTS: dict[str, Ingredient] = {
             "warmup": WARMUP,
         },
         needs_classes=True,
+        needs_client_training=True,
     ),
     "grpo": Ingredient(
         "GRPO",
@@ -108,6 +119,7 @@ INGREDIENTS: dict[str, Ingredient] = {
             "kl": Option(0.0, "price of leaving the first policy, beta", least=0.0, greatest=100.0),
         },
         needs_classes=True,
+        runs_earlier_model=While("kl", lambda kl: bool(kl > 0), "kl = 0"),
     ),
     "disentangle": Ingredient(
         "Disentangle",
@@ -121,5 +133,7 @@ INGREDIENTS: dict[str, Ingredient] = {
         },
         needs_classes=True,
         same_steps=True,
+        needs_private_branch=True,
+        leaves_private_branch=True,
     ),
 }

@@ -1,11 +1,16 @@
 """Stage 8, server: what does the server do with the aggregate?"""
 
 from ilora.methods.ingredient import Ingredient, Option
-from ilora.methods.ingredients.shared_options import A_STEP, SPACE
+from ilora.methods.ingredients.shared_options import A_STEP, REMEMBERS_SLOTS, SPACE
 
 INGREDIENTS: dict[str, Ingredient] = {
     "take": Ingredient(
-        "Take it", "The aggregate becomes the server's model.", "ilora.stages.server:take", r"G_{t+1}=\text{aggregate}"
+        "Take it",
+        "The aggregate becomes the server's model.",
+        "ilora.stages.server:take",
+        r"G_{t+1}=\text{aggregate}",
+        takes_aggregate=True,
+        leaves_private_branch=True,
     ),
     "adamw": Ingredient(
         "AdamW",
@@ -16,6 +21,9 @@ INGREDIENTS: dict[str, Ingredient] = {
             "server_lr": Option(0.01, "the server's learning rate, eta", least=0.0, greatest=10.0),
             "epsilon": Option(1e-8, "keeps small changes small", least=1e-12, greatest=1.0),
         },
+        takes_aggregate=False,
+        steps_slots=True,
+        leaves_private_branch=True,
     ),
     "adam": Ingredient(
         "Adam",
@@ -28,6 +36,9 @@ INGREDIENTS: dict[str, Ingredient] = {
             "beta2": Option(0.99, "memory of the second moment", least=0.0, greatest=0.9999),
             "tau": Option(1e-3, "how far small changes count as none, tau", least=1e-9, greatest=1.0),
         },
+        takes_aggregate=False,
+        remembers_slots=True,
+        leaves_private_branch=True,
     ),
     "dual-shift": Ingredient(
         "Step and dual shift",
@@ -39,5 +50,8 @@ INGREDIENTS: dict[str, Ingredient] = {
             "d": Option(1.0, "step of the server towards the mean, d", least=0.0, greatest=2.0),
             "space": SPACE,
         },
+        takes_aggregate=False,
+        needs_client_training=True,
+        remembers_slots=REMEMBERS_SLOTS,
     ),
 }

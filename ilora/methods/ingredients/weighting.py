@@ -5,13 +5,22 @@ from ilora.methods.ingredients.shared_options import DETECTOR, WARMUP
 
 INGREDIENTS: dict[str, Ingredient] = {
     "samples": Ingredient(
-        "Samples", "A client counts as much as it has samples.", "ilora.stages.weighting:samples", r"p_k=n_k/\sum_{j\in S}n_j"
+        "Samples",
+        "A client counts as much as it has samples.",
+        "ilora.stages.weighting:samples",
+        r"p_k=n_k/\sum_{j\in S}n_j",
+        by_samples=True,
+        sends_twice=False,
+        leaves_private_branch=True,
     ),
     "update-norm": Ingredient(
         "Size of the update",
         "A client counts as much as its update is large.",
         "ilora.stages.weighting:update_norm",
         r"p_k=\|\Delta W_k\|_F/\sum_{j\in S}\|\Delta W_j\|_F",
+        by_samples=False,
+        sends_twice=False,
+        leaves_private_branch=True,
     ),
     "inverse-truncation": Ingredient(
         "Inverse truncation error",
@@ -19,15 +28,26 @@ INGREDIENTS: dict[str, Ingredient] = {
         "ilora.stages.weighting:inverse_truncation",
         r"p_k\propto\frac1{e_k+\varepsilon},\quad e_k=\frac{\|W^t-(W_0+B_k^0A_k^0)\|_F^2}{\|W^t-W_0\|_F^2}",
         {"floor": Option(0.1, "what is added to each error, as a share of the server's update", least=1e-9, greatest=1e6)},
+        by_samples=False,
+        sends_twice=False,
     ),
     "rank-aware": Ingredient(
         "Samples and rank",
         "A client counts as much as it has samples and slots.",
         "ilora.stages.weighting:rank_aware",
         r"p_k=n_kr_k/\sum_{j\in S}n_jr_j",
+        by_samples=False,
+        sends_twice=False,
+        leaves_private_branch=True,
     ),
     "uniform": Ingredient(
-        "Everyone alike", "Every client of the round counts the same.", "ilora.stages.weighting:uniform", r"p_k=1/|S|"
+        "Everyone alike",
+        "Every client of the round counts the same.",
+        "ilora.stages.weighting:uniform",
+        r"p_k=1/|S|",
+        by_samples=False,
+        sends_twice=False,
+        leaves_private_branch=True,
     ),
     "confidence": Ingredient(
         "Confidence",
@@ -40,6 +60,8 @@ INGREDIENTS: dict[str, Ingredient] = {
             "gentleness": Option(2.0, "how little confidence matters, tau", least=0.01, greatest=100.0),
         },
         needs_classes=True,
+        by_samples=False,
+        sends_twice=False,
     ),
     "contribution": Ingredient(
         "Contribution",
@@ -52,5 +74,8 @@ INGREDIENTS: dict[str, Ingredient] = {
             "clip": Option(0.0, "greatest weight, in shares of 1/C; 0 is no bound", least=0.0, greatest=1000.0),
             "probe": Option(64, "samples on which the model of the others is tried", least=1, greatest=100_000),
         },
+        by_samples=False,
+        sends_twice=True,
+        needs_products=True,
     ),
 }

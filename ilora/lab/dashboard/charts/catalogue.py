@@ -10,7 +10,6 @@ from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.charts.subspaces import DEPTH
 from ilora.lab.dashboard.charts.view import Chart, Reading, View
 from ilora.methods import Recipe
-from ilora.methods.ingredients import INGREDIENTS
 from ilora.records import SCORE, main_score
 from ilora.tasks import TASKS
 
@@ -33,8 +32,8 @@ EFFECTIVE_RANK = r"r_{\mathrm{eff}}=\exp\Big(-\sum_i\hat\sigma_i\log\hat\sigma_i
 
 def server_step(recipe: Recipe) -> str:
     """What the server does to the aggregate of a method, by its title; nothing where it takes it as it is."""
-    name = recipe.ingredients["server"]
-    return "" if name == "take" else INGREDIENTS["server"][name].title
+    server = recipe.ingredient("server")
+    return "" if server.takes_aggregate else server.title
 
 
 CHARTS: dict[str, Chart] = {

@@ -146,8 +146,8 @@ def notes(entrants: Sequence[Entrant]) -> list[str]:
             f"No line for {' and '.join(own)} where there is no common model: only its clients' own models are measured."
         )
     for entrant in entrants:
-        run, recipe = entrant.begun[0], entrant.experiment.recipe
-        if entrant.experiment.participation < 1 and recipe.ingredients["aggregate"] == "mean":
+        run, rule = entrant.begun[0], entrant.experiment.recipe.ingredient("aggregate")
+        if entrant.experiment.participation < 1 and rule.pads and not rule.counts_senders:
             records = [data_access.load_round(run, index) for index in range(1, run.done + 1)]
             layers = [next(iter(record.layers.values())) for record in records if record]
             found.append(dead_slots(entrant.name, [layer.coverage for layer in layers]))

@@ -142,14 +142,14 @@ def _training(view: View, client: Client) -> None:
 def _upload(view: View, client: Client) -> None:
     A, B = _factors(view, "trained", client)
     recipe = view.run.experiment.recipe
-    sharing = INGREDIENTS["sharing"][recipe.ingredients["sharing"]]
+    sharing, upload = recipe.ingredient("sharing"), recipe.ingredient("upload")
     st.markdown(
         f"**{client.name}** sends its factors, and never its samples. This method's sharing: *{sharing.title}*. {sharing.idea}"
     )
     weight = float(view.record.clients["weight"][client.place])
     numbers = client.rank * (A.shape[1] + B.shape[0])
     _numbers(view, client, A, B, weight)
-    everything = recipe.ingredients["sharing"] in ("both", "members") and recipe.ingredients["upload"] == "as-is"
+    everything = sharing.sends_all and upload.keeps_products and upload.keeps_slots and not upload.prunes
     title = "What it sends" if everything else "What it holds when it sends"
     _maps(view, client, A, B, title, one_round.sent(client.name, numbers, A.shape[1] * B.shape[0], weight))
 
@@ -171,13 +171,13 @@ def _merge(view: View, client: Client) -> None:
 
 
 def _rule_control(view: View) -> str:
-    from ilora.lab.analysis.rule_comparison import RULES
+    from ilora.lab.analysis.rule_comparison import rules
 
-    own = _own(view)
-    if st.session_state.get(RULE) not in RULES:
-        st.session_state[RULE] = "mean"
+    own, offered = _own(view), rules()
+    if st.session_state.get(RULE) not in offered:
+        st.session_state[RULE] = offered[0]
     chosen = st.selectbox(
-        "Way to merge", list(RULES), key=RULE, format_func=lambda rule: figures.rule_label(rule, own), persist_state="session"
+        "Way to merge", offered, key=RULE, format_func=lambda rule: figures.rule_label(rule, own), persist_state="session"
     )
     st.caption(INGREDIENTS["aggregate"][chosen].idea)
     show_formula(INGREDIENTS["aggregate"][chosen].formula)
@@ -212,12 +212,12 @@ def _hand_back(view: View, client: Client) -> None:
     uploads = _uploads(view)
     if uploads is None:
         return
-    from ilora.lab.analysis.rule_comparison import RULES, away
+    from ilora.lab.analysis.rule_comparison import away, rules
 
     tried = st.session_state.get(_tried_key(view), [])
     rule = st.session_state.get(RULE) if st.session_state.get(RULE) in tried else (tried or [_own(view)])[-1]
-    if rule not in RULES:
-        rule = "mean"
+    if rule not in rules():
+        rule = rules()[0]
     made = _made(view, rule, uploads)
     st.markdown(f"Merged by *{INGREDIENTS['aggregate'][rule].title}*, the model goes back. Everyone gets what its rank can hold.")
     labels = [client_name(identity).removeprefix("client ") for identity in view.record.clients["id"]]
