@@ -9,20 +9,44 @@ from typing import TYPE_CHECKING, Any
 
 from ilora.experiment import Experiment
 from ilora.methods import METHODS, Method, register_method
+from ilora.methods.compatibility import REFUSALS, Clash
+from ilora.methods.ingredient import Ingredient, Option
 from ilora.methods.plugins import load_plugins
 
 if TYPE_CHECKING:
     from ilora import diagnostics
     from ilora.api import Result, aggregate, run, simulate
+    from ilora.lora.aggregation import Aggregate, Upload
+    from ilora.lora.factors import Factors
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "Experiment", "Method", "Result", "aggregate", "diagnostics", "register_method", "run", "simulate"]
+__all__ = [
+    "METHODS",
+    "REFUSALS",
+    "Aggregate",
+    "Clash",
+    "Experiment",
+    "Factors",
+    "Ingredient",
+    "Method",
+    "Option",
+    "Result",
+    "Upload",
+    "aggregate",
+    "diagnostics",
+    "register_method",
+    "run",
+    "simulate",
+]
 
 _NEEDS_TORCH = {
     "simulate": "ilora.api",
     "run": "ilora.api",
     "Result": "ilora.api",
     "aggregate": "ilora.api",
+    "Aggregate": "ilora.lora.aggregation",
+    "Factors": "ilora.lora.factors",
+    "Upload": "ilora.lora.aggregation",
 }
 _MODULES = {"diagnostics": "ilora.diagnostics", "figures": "ilora.lab.figures", "lessons": "ilora.lab.content.lessons"}
 
@@ -33,6 +57,10 @@ def __getattr__(name: str) -> Any:
     if name in _NEEDS_TORCH:
         return getattr(import_module(_NEEDS_TORCH[name]), name)
     raise AttributeError(f"module 'ilora' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES, "__version__"])
 
 
 load_plugins()

@@ -46,12 +46,17 @@ def test_a_method_is_added_as_the_document_says(tmp_path):
 
 
 def test_a_plug_in_stands_in_the_list_of_methods_and_its_options_are_settings(tmp_path):
-    rule, *_, refusal, option = blocks("docs/add-a-method.md", "python")
+    rule, _, _, traits, refusal = blocks("docs/add-a-method.md", "python")
     plug_in = tmp_path / "owners.py"
     plug_in.write_text(rule, encoding="utf-8")
     listed = run_python("from ilora.lab.cli import main; main(['methods'])", tmp_path, ILORA_PLUGINS=str(plug_in))
     assert "Owners' mean" in listed
-    run_python(f"from owners import owners_mean\n{option}", tmp_path)
+    table = "from ilora.lab.cli import main; main(['methods'])"
+    rows = {row.split()[0]: row for row in run_python(f"{traits}\n{table}", tmp_path).splitlines()}
+    assert "not declared" in rows["owners"]
+    assert "not declared" not in rows["owners-declared"]
+    asked = "print(ilora.Experiment(method='owners-declared', options={'floor': 0.5}).recipe.options)"
+    assert "'floor': 0.5" in run_python(f"{traits}\n{asked}", tmp_path)
     asked = "try: ilora.Experiment(method='owners', options={'upload': 'rotate'})\nexcept ValueError as error: print(error)"
     assert "a rotated slot has no owner" in run_python(f"import ilora, owners\n{refusal}\n{asked}", tmp_path)
 

@@ -38,5 +38,17 @@ def test_a_round_runs_where_streamlit_and_plotly_cannot_be_imported_and_every_pu
     )
 
 
+def test_what_a_method_of_ones_own_is_made_of_is_public_and_comes_without_torch_where_it_can():
+    python(
+        "import sys, ilora\n"
+        "assert {*ilora.__all__, 'figures', 'lessons', '__version__'} == set(dir(ilora))\n"
+        "ilora.Ingredient, ilora.Option, ilora.Clash, ilora.REFUSALS\n"
+        "assert 'torch' not in sys.modules\n"
+        "from ilora.lora import aggregation, factors\n"
+        "assert (ilora.Upload, ilora.Aggregate) == (aggregation.Upload, aggregation.Aggregate)\n"
+        "assert ilora.Factors is factors.Factors\n"
+    )
+
+
 def test_an_unknown_name_is_an_attribute_error():
     python("import ilora\ntry: ilora.simulat\nexcept AttributeError as e: assert 'simulat' in str(e)\nelse: raise SystemExit(1)")
