@@ -15,7 +15,7 @@ from ilora.methods.method import Method
 from ilora.methods.traits import While, holds
 
 Refusal = Callable[[Mapping[str, str], Mapping[str, Any]], str]
-Which = Collection[str] | Callable[[Ingredient], object]  # ingredients of a stage: their keys, or a question about their traits
+Which = str | Collection[str] | Callable[[Ingredient], object]  # one key, several, or a question about an ingredient's traits
 
 PLAIN = Method(title="plain averaging").ingredients
 
@@ -41,6 +41,8 @@ class Clash:
 
 def among(which: Which, stage: str, key: str) -> bool:
     """Whether an ingredient is one of those that are meant."""
+    if isinstance(which, str):
+        return key == which
     return bool(which(INGREDIENTS[stage][key])) if callable(which) else key in which
 
 

@@ -13,10 +13,10 @@ def exact(method: Method) -> str:
     if method.personalised:
         return "no common model"
     sharing, upload, weighting, rule, server = _chosen(method, "sharing", "upload", "weighting", "aggregate", "server")
-    declared = (upload.keeps_products, upload.prunes, weighting.by_samples, rule.exact, server.takes_aggregate)
-    if rule.exact is None or None in declared or sharing.factor_is_common is None:
-        return NOT_DECLARED
     how = rule.exact
+    others = (sharing.factor_is_common, upload.keeps_products, upload.prunes, weighting.by_samples, server.takes_aggregate)
+    if how is None or None in others:
+        return NOT_DECLARED
     if how == COMMON_FACTOR_ONLY:
         how = "yes" if sharing.factor_is_common else "no"
     if not (upload.keeps_products and server.takes_aggregate):

@@ -253,9 +253,12 @@ def test_what_the_cut_of_a_dual_forgets_and_its_age_are_on_record():
 
 @pytest.mark.parametrize("options", [{"aggregate": "svd"}, {"aggregate": "concat-qr"}, {"upload": "rotate"}], ids=label)
 def test_numbers_remembered_per_slot_are_refused_where_slots_change_their_meaning(options):
-    (stage,) = options
+    ((stage, key),) = options.items()
     for method, more in REFUSED:
-        with pytest.raises(ValueError, match=rf"option {stage} is .*allowed are {stage} = .*, or .*\.$"):
+        refused = (
+            rf"^option \S+ '.*' does not go with {stage} '{key}': numbers are remembered .*; the nearest choice is {stage} '.*\.$"
+        )
+        with pytest.raises(ValueError, match=refused):
             toy_experiment(method=method, options=options | more)
     toy_experiment(method="feddyn", options=options)
 

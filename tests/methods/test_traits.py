@@ -10,6 +10,7 @@ import pytest
 
 import ilora
 from ilora.methods import METHODS, Method, properties, register_method, resolve
+from ilora.methods.compatibility import REFUSALS, Clash
 from ilora.methods.ingredient import Ingredient
 from ilora.methods.ingredients import INGREDIENTS, STAGES
 from tests.conftest import ROOT
@@ -172,6 +173,16 @@ def test_the_pairs_that_do_not_go_together_are_these_and_no_others():
             chosen = NEEDED.get(key, {}) | NEEDED.get(with_, {}) | {stage: key, other: with_}
             refused = any(frozenset(pair) in expected for pair in product(chosen.items(), chosen.items()))
             assert bool(refusal("fedit", chosen)) == refused, (stage, key, other, with_)
+
+
+def test_a_clash_of_ones_own_means_a_key_and_no_part_of_it(monkeypatch):
+    monkeypatch.setattr(
+        "ilora.methods.compatibility.REFUSALS", [*REFUSALS, Clash("aggregate", "stack", "upload", "quantise", "no")]
+    )
+    assert refusal("fedit", {"aggregate": "stack", "upload": "quantise"}) == (
+        "option aggregate 'stack' does not go with upload 'quantise': no; the nearest choice is upload 'as-is'."
+    )
+    assert not refusal("fedit", {"aggregate": "thresholded-stack", "upload": "quantise"})
 
 
 @pytest.mark.parametrize(
