@@ -17,6 +17,7 @@ from ilora.methods.compatibility import refuse_personalised
 from ilora.records import Round
 from ilora.simulation.round_loop import Simulation
 from ilora.simulation.server import Snapshot
+from ilora.stages.stage import make
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ class Result:
         """What a client of `rank` (the server's by default) receives after the last round, for peft."""
         from ilora.simulation.peft_export import export
 
-        return export(self.simulation, self.simulation.rank if rank is None else rank)
+        return export(self.simulation, self.simulation.server.rank if rank is None else rank)
 
 
 def run(experiment: Experiment) -> Result:
@@ -94,7 +95,7 @@ def aggregate(
         levels=tuple(sorted(set(trained.ranks))),
         **before,
     )
-    aggregated: Aggregate = recipe.make("aggregate")(upload)
+    aggregated: Aggregate = make(recipe, "aggregate")(upload)
     return aggregated
 
 

@@ -10,7 +10,13 @@ from torch.func import functional_call
 from ilora.clients.sampling import fresh_head
 from ilora.experiment import Experiment
 from ilora.methods import METHODS, resolve
+from ilora.methods.ingredients import STAGES
+from ilora.simulation.client_round import ClientSide, local_work, train_in_parts, view_of
+from ilora.simulation.local_clients import LocalClients, rows_of
 from ilora.simulation.round_loop import Simulation
+from ilora.stages.context import ClientView
+from ilora.training.client_model import Parameters
+from ilora.training.local_work import LocalWork
 from tests.toy import length, server_logits, updates
 
 
@@ -27,13 +33,40 @@ def assert_same_bits(one, other):
         assert np.asarray(one[name]).tobytes() == np.asarray(other[name]).tobytes(), name
 
 
+def remembered(simulation: Simulation, stage: str, member: int = 0) -> Parameters:
+    """What a stage keeps between rounds: the server's part, and the clients', stacks over all N."""
+    clients = simulation.clients.state_dict(member)
+    own = {name.removeprefix(f"{stage}/"): tensor for name, tensor in clients.items() if name.startswith(f"{stage}/")}
+    return simulation.servers[member].stages.hooks[stage].state | own
+
+
+def next_view(simulation: Simulation, index: int | None = None) -> tuple[ClientSide, ClientView]:
+    """What the clients of the next round see when it begins, or of another round, and what they have at hand."""
+    if index is not None:
+        simulation.server.index = index - 1
+    broadcast = simulation.server.broadcast(simulation._sample_clients())
+    clients = simulation.clients
+    assert isinstance(clients, LocalClients)
+    memory = rows_of(clients.memories[0], list(broadcast.ids))
+    return clients.sides[0], view_of(clients.sides[0], broadcast, memory)
+
+
+def share_and_train(side: ClientSide, view: ClientView) -> LocalWork:
+    """Let the clients of a view share and train; what they did."""
+    view.work.shared = side.stages.sharing(view)
+    work = local_work(side, view)
+    train = train_in_parts(side.engine, work, lambda fraction: None)
+    view.work.trained = side.stages.training.train(view, work, train)
+    return work
+
+
 def same_model(one: Simulation, other: Simulation, tolerance: float = 1e-6) -> None:
     """The same update in every layer and the same head."""
     G, H = updates(one), updates(other)
     for name in G:
         np.testing.assert_allclose(G[name], H[name], atol=tolerance * max(1, length(H[name])), err_msg=name)
-    for name in one.head:
-        np.testing.assert_allclose(one.head[name], other.head[name], atol=tolerance, err_msg=name)
+    for name in one.server.head:
+        np.testing.assert_allclose(one.server.head[name], other.server.head[name], atol=tolerance, err_msg=name)
 
 
 def compare(experiment, rounds=2):
@@ -44,11 +77,12 @@ def compare(experiment, rounds=2):
         G, H = updates(fast), updates(slow)
         for name in G:
             torch.testing.assert_close(torch.tensor(G[name]), torch.tensor(H[name]), atol=1e-5, rtol=1e-5)
-        for name in fast.head:
-            torch.testing.assert_close(fast.head[name], slow.head[name], atol=1e-5, rtol=1e-5)
-        for stage, ingredient in fast.stages.items():
-            for name, state in getattr(ingredient, "state", {}).items():
-                torch.testing.assert_close(state, slow.stages[stage].state[name], atol=1e-5, rtol=1e-5)
+        for name in fast.server.head:
+            torch.testing.assert_close(fast.server.head[name], slow.server.head[name], atol=1e-5, rtol=1e-5)
+        for stage in STAGES:
+            theirs = remembered(slow, stage)
+            for name, state in remembered(fast, stage).items():
+                torch.testing.assert_close(state, theirs[name], atol=1e-5, rtol=1e-5)
         assert one.loss == pytest.approx(other.loss, abs=1e-5)
         assert one.train_loss == pytest.approx(other.train_loss, abs=1e-5)
         assert one.clients["loss"].tolist() == pytest.approx(other.clients["loss"].tolist(), abs=2e-5)
@@ -59,9 +93,9 @@ def compare(experiment, rounds=2):
 def untouched_logits(simulation: Simulation) -> Any:
     """The bare backbone under the starting head, loaded anew: no adapter in sight."""
     model = simulation.task.load_backbone().model
-    head = {n.removeprefix("head."): t for n, t in fresh_head(simulation.head, simulation.experiment.seed).items()}
+    head = {n.removeprefix("head."): t for n, t in fresh_head(simulation.server.head, simulation.experiment.seed).items()}
     with torch.no_grad():
-        answer = functional_call(model, head, (), dict(simulation.test.inputs)).logits.double().numpy()
+        answer = functional_call(model, head, (), dict(simulation.client_data.test.inputs)).logits.double().numpy()
     return answer
 
 
@@ -73,7 +107,7 @@ def assert_nothing_moves(experiment: Experiment) -> None:
         record = simulation.next_round()
         np.testing.assert_allclose(server_logits(simulation), want, atol=1e-5)
         for name, G in updates(simulation).items():
-            assert length(G) < 1e-6 * max(1, length(simulation.layers[name].weight)), name
+            assert length(G) < 1e-6 * max(1, length(simulation.server.layers[name].weight)), name
         assert record.moved_without_learning < 1e-6
 
 

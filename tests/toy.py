@@ -135,10 +135,10 @@ def length(matrix: Any) -> float:
 
 def updates(simulation: Simulation) -> dict[str, Any]:
     """The update G that the server holds in every layer, in float64, from what it would broadcast to itself."""
-    parameters, base = simulation.server()
+    parameters, base = simulation.server.model()
     s = float(base.scales[0])
     result = {}
-    for name in simulation.layers:
+    for name in simulation.server.layers:
         G = s * dense((parameters[f"{name}.A"][0], parameters[f"{name}.B"][0]))
         if name in base.offsets:
             G = G - dense(base.offsets[name][0])
@@ -148,8 +148,8 @@ def updates(simulation: Simulation) -> dict[str, Any]:
 
 def server_logits(simulation: Simulation) -> Any:
     """What the server's model answers on the test set."""
-    parameters, base = simulation.server()
-    return simulation.engine.logits(parameters, base, simulation.test)[0].double().numpy()
+    parameters, base = simulation.server.model()
+    return simulation.engine.logits(parameters, base, simulation.client_data.test)[0].double().numpy()
 
 
 def dense_qr(matrix: Any) -> tuple[Any, Any]:

@@ -37,7 +37,7 @@ def batch_plan(share: np.ndarray, steps: int, batch: int, random: np.random.Gene
 
 
 def client_batches(
-    shares: Sequence[np.ndarray], ids: Sequence[int], steps: Sequence[int], batch: int, seed: int, index: int
+    shares: Mapping[int, np.ndarray], ids: Sequence[int], steps: Sequence[int], batch: int, seed: int, index: int
 ) -> Tensor:
     """(C, T, b) sample indices of a round's clients; who takes fewer than T steps has zeros after them."""
     own = [

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from ilora.checks import shown
@@ -47,13 +46,6 @@ class Recipe:
     def members(self) -> int:
         """How many models answer together, each merged for itself."""
         return int(self.options.get("members", 1))
-
-    def make(self, stage: str, setting: Any = None) -> Any:
-        """The ingredient of `stage` with its options in place: the function, or an instance made from the run's `setting`."""
-        ingredient = INGREDIENTS[stage][self.ingredients[stage]]
-        own = {name: self.options[name] for name in ingredient.options}
-        source = ingredient.load()
-        return source(setting, **own) if isinstance(source, type) else partial(source, **own)
 
 
 METHODS: dict[str, Method] = {

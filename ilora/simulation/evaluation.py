@@ -2,23 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ilora.clients import attribute_skew
-from ilora.simulation.calibration import calibration_record, consensus, images
+from ilora.clients.data import ClientData
+from ilora.simulation.calibration import calibration_record, consensus
+from ilora.stages.context import ClientModels
+from ilora.stages.stage import Stage
 from ilora.tasks.base import Data
 from ilora.tasks.catalogue import TaskCard, tests_of_client
 from ilora.tasks.metrics import METRICS
-from ilora.training.client_model import slice_clients
+from ilora.tasks.styles import Style
 from ilora.training.losses import sample_losses
-
-if TYPE_CHECKING:
-    from ilora.simulation.round_loop import Simulation
-    from ilora.stages.context import Turn
 
 
 class ServerScores(NamedTuple):
@@ -116,52 +114,43 @@ class Findings:
         self.pictures |= pictures
 
 
-def own_answer(turn: "Turn", clients: list[int], data: Data) -> Tensor:
-    """Logits (c, n, C) of some clients' models as they were trained."""
-    return turn.engine.logits(slice_clients(turn.result, clients), turn.base[clients], data)
+Answer = Callable[[list[int], Data], Tensor]  # logits (c, n, C) of some clients' own models
 
 
-def own_answers(simulation: "Simulation", turns: list["Turn"], clients: list[int], data: Data) -> Tensor:
-    """Logits (c, n, C) of some clients' own models, over all members; a sharing ingredient may make them of parts."""
-    answer = getattr(simulation.stages["sharing"], "answer", own_answer)
-    return consensus([answer(turn, clients, data) for turn in turns])
+def own_answers(sharing: Stage, members: Sequence[ClientModels], clients: list[int], data: Data) -> Tensor:
+    """Logits (c, n, C) of some clients' own models, over all members; the stage of sharing may make them of parts."""
+    return consensus([sharing.answer(models, clients, data) for models in members])
 
 
-def examine_clients(simulation: "Simulation", turns: list["Turn"], findings: Findings) -> ClientScores:
+def examine_clients(
+    card: TaskCard, held: ClientData, styles: Mapping[str, Style], ids: Sequence[int], answer: Answer, findings: Findings
+) -> ClientScores:
     """Score the round's clients after training; together they are an ensemble that costs nothing."""
-    ids, metric = turns[0].ids, simulation.task.card.metric
-    some = first_samples(simulation.test, len(ids))
-    logits = own_answers(simulation, turns, list(range(len(ids))), some)
+    some = first_samples(held.test, len(ids))
+    logits = answer(list(range(len(ids))), some)
     findings.add("clients", logits, some.labels)
-    if turns[0].index == 1:
-        findings.pictures |= images(some.inputs)
-    holdings = torch.from_numpy(simulation.facts.class_counts[ids]).to(simulation.device)
-    scores = score_clients(metric, logits, some, simulation.client_data.test_groups[: len(some)], holdings)
-    held = simulation.client_data
+    counts = torch.from_numpy(held.class_counts[list(ids)]).to(logits.device)
+    scores = score_clients(card.metric, logits, some, held.test_groups[: len(some)], counts)
     if not held.styles:
         return scores
-    worn, styles = [held.styles[k] for k in ids], simulation.task.styles
-    few = first_samples(held.plain_test, len(ids))
+    worn, few = [held.styles[k] for k in ids], first_samples(held.plain_test, len(ids))
     tests = {style: attribute_skew.in_style(few, styles[style]) for style in dict.fromkeys(worn)}
-    own = score_in_styles(partial(own_answers, simulation, turns), metric, tests, worn)
+    own = score_in_styles(answer, card.metric, tests, worn)
     return scores._replace(personal_accuracy=scores.accuracy.new_tensor(own))
 
 
-def examine_server(simulation: "Simulation", clients: ClientScores, p: Tensor, findings: Findings) -> ServerScores:
-    """Scores of the server's model; where there is no global model, the weighted mean of the clients' own."""
-    card = simulation.task.card
-    if simulation.recipe.personalised:
-        accuracy, loss = (float(p.to(own) @ own) for own in (clients.accuracy, clients.loss))
-        return ServerScores(accuracy, loss, {card.metric: accuracy})
-    models = [member.server() for member in simulation.members]
-
-    def answers(data: Data) -> list[Tensor]:
-        return [simulation.engine.logits(*model, data)[0] for model in models]
-
-    test, members = simulation.test, answers(simulation.test)
+def examine_server(card: TaskCard, held: ClientData, answers: Callable[[Data], list[Tensor]], findings: Findings) -> ServerScores:
+    """Scores of the server's model; answers: data -> the logits (n, C) of each member of it."""
+    members = answers(held.test)
     logits = consensus(members)
-    findings.add("server", logits[None], test.labels)
+    findings.add("server", logits[None], held.test.labels)
     if len(members) > 1:
-        findings.add("members", torch.stack(members), test.labels)
-    more = {name: (consensus(answers(data)), data.labels) for name, data in simulation.client_data.more_tests.items()}
-    return score_server(card, logits, test, more)
+        findings.add("members", torch.stack(members), held.test.labels)
+    more = {name: (consensus(answers(data)), data.labels) for name, data in held.more_tests.items()}
+    return score_server(card, logits, held.test, more)
+
+
+def mean_of_clients(card: TaskCard, clients: ClientScores, p: Tensor) -> ServerScores:
+    """What stands for the server's scores where there is no global model: the weighted mean of the clients' own."""
+    accuracy, loss = (float(p.to(own) @ own) for own in (clients.accuracy, clients.loss))
+    return ServerScores(accuracy, loss, {card.metric: accuracy})

@@ -80,18 +80,19 @@ def thinnest(update: Factors) -> Factors:
 
 def export(simulation: "Simulation", rank: int) -> Adapter:
     """What a client of `rank` would receive now. ValueError for a rank out of reach, or where there is no global model."""
+    server = simulation.server
     refuse_personalised(simulation.recipe.ingredients)
-    if not 1 <= rank <= simulation.rank:
-        raise ValueError(f"rank is {rank}; allowed is a whole number from 1 to {simulation.rank}, the server's rank.")
+    if not 1 <= rank <= server.rank:
+        raise ValueError(f"rank is {rank}; allowed is a whole number from 1 to {server.rank}, the server's rank.")
     before = {name: update.to(simulation.device) for name, update in simulation.merged_at_first.updates.items()}
     factors = {name: thinnest(Factors.dense(update)) for name, update in before.items()}
-    for name, layer in simulation.layers.items():
-        (start,) = layer.starts([-1], [rank], simulation.index)
+    for name, layer in server.layers.items():
+        (start,) = layer.starts([-1], [rank], server.index)
         merged = [update for update in (layer.merged, before.get(name)) if update is not None]
         both = torch.stack(merged).sum(0) if merged else None
         factors[name] = exact_factors(start.factors, simulation.recipe.scaling(rank), start.offset, both)
-    card = adapter_card(simulation.experiment, rank, simulation.index)
-    return Adapter(simulation.task.load_backbone().model, factors, simulation.head, card)
+    card = adapter_card(simulation.experiment, rank, server.index)
+    return Adapter(simulation.task.load_backbone().model, factors, server.head, card)
 
 
 def adapter_card(experiment: Experiment, rank: int, rounds: int) -> str:

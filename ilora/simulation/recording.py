@@ -14,9 +14,10 @@ from ilora.lora import low_rank
 from ilora.lora.aggregation import Aggregate, relative
 from ilora.lora.factors import Factors, Stack
 from ilora.records import MOST_PAIRED, LayerRecord, Round
+from ilora.simulation.communication import Traffic
 from ilora.simulation.evaluation import ClientScores, Findings, ServerScores
-from ilora.simulation.server import ServerLayer
-from ilora.stages.context import Traffic, Turn
+from ilora.simulation.server import Aggregated, ServerLayer
+from ilora.stages.context import RoundContext
 from ilora.training.hardware import peak_megabytes
 
 
@@ -38,6 +39,19 @@ class LayerOutcome:
         """U, S, V of all that the server's model differs from theta_0, what is merged included."""
         held = self.aggregate.update_factors()
         return low_rank.svd(held if self.merged is None else low_rank.add(held, self.merged))
+
+
+def layer_outcome(context: RoundContext, layer: ServerLayer, aggregated: Aggregated) -> LayerOutcome:
+    """One layer of a round, before the server has taken it."""
+    server, clients = context.server, context.clients
+    return LayerOutcome(
+        start=server.stack(clients.start, layer.name),
+        trained=server.stack(clients.trained.parameters, layer.name),
+        scales=clients.models.base.scales,
+        made=aggregated.made,
+        aggregate=aggregated.kept,
+        merged=layer.merged_factors(),
+    )
 
 
 def layer_record(layer: ServerLayer, outcome: LayerOutcome, p: Tensor, r_min: int) -> LayerRecord:
@@ -143,36 +157,55 @@ def mean_of_pairs(matrix: Tensor) -> float:
     return float(matrix[above].nanmean())
 
 
-def round_record(
-    *,
-    turn: Turn,
-    p: Tensor,
-    server_scores: ServerScores,
-    scores: ClientScores,
-    findings: Findings,
-    correction_ratio: Tensor,
-    moved_without_learning: float,
-    layers: dict[str, LayerRecord],
-    outcomes: dict[str, LayerOutcome],
-    sent: Traffic,
-    snapshot: dict[str, np.ndarray],
-    seconds: float,
-) -> Round:
-    """The whole record of a round."""
-    losses = turn.losses
-    train_loss = losses.nanmean(1) if losses.shape[1] else torch.full((len(turn.ids),), float("nan"))
-    columns = {
-        "id": np.array(turn.ids),
-        "rank": np.array(turn.budgets),
-        "samples": turn.counts.long(),
-        "weight": p,
+@dataclass(frozen=True)
+class Costs:
+    """What a round took: what was sent, the samples that went forward through the model, seconds."""
+
+    traffic: Traffic
+    forwards: int
+    seconds: float
+
+
+def client_columns(context: RoundContext, scores: ClientScores) -> dict[str, Any]:
+    """Everything that is known of each client of a round, (C, ...) by name."""
+    server, clients = context.server, context.clients
+    return {
+        "id": np.array(server.ids),
+        "rank": np.array(server.budgets),
+        "samples": server.counts.long(),
+        "weight": context.weights,
         "accuracy": scores.accuracy,
         "loss": scores.loss,
         "personal_accuracy": scores.personal_accuracy,
-        "train_loss": train_loss,
-        "correction_ratio": correction_ratio,
-        **turn.columns,
+        "train_loss": mean_losses(clients.trained.losses),
+        "correction_ratio": clients.correction_ratio,
+        **clients.columns,
+        **server.columns,
+        **context.log.columns,
     }
+
+
+def mean_losses(losses: Tensor) -> Tensor:
+    """(C,) each client's mean loss over its steps (C, T); NaN where nobody took a step."""
+    return losses.nanmean(1) if losses.shape[1] else torch.full((len(losses),), float("nan"))
+
+
+def round_record(
+    *,
+    context: RoundContext,
+    server_scores: ServerScores,
+    scores: ClientScores,
+    findings: Findings,
+    moved_without_learning: float,
+    layers: dict[str, LayerRecord],
+    outcomes: dict[str, LayerOutcome],
+    costs: Costs,
+    snapshot: dict[str, np.ndarray],
+) -> Round:
+    """The whole record of a round."""
+    server, p, log = context.server, context.weights, context.log
+    columns = client_columns(context, scores)
+    train_loss, correction_ratio = columns["train_loss"], context.clients.correction_ratio
     records = list(layers.values())
     length = sqrt(sum(record.ideal_norm**2 for record in records))
 
@@ -185,7 +218,7 @@ def round_record(
         )
 
     return Round(
-        index=turn.index,
+        index=server.index,
         accuracy=server_scores.accuracy,
         loss=server_scores.loss,
         train_loss=float((p.cpu() * train_loss.cpu()).sum()),
@@ -201,16 +234,16 @@ def round_record(
         energy_share=over_layers("energy_share"),
         moved_without_learning=moved_without_learning,
         correction_ratio=float(correction_ratio.mean()),
-        **sent._asdict(),
-        seconds=seconds,
-        forwards=turn.forwards,
-        peak_megabytes=peak_megabytes(turn.setting.device),
-        personal_accuracy=float((turn.counts * scores.personal_accuracy.to(turn.counts)).sum() / turn.counts.sum()),
-        scores=server_scores.scores | findings.scores | turn.scores,
+        **costs.traffic._asdict(),
+        seconds=costs.seconds,
+        forwards=costs.forwards,
+        peak_megabytes=peak_megabytes(server.setting.device),
+        personal_accuracy=float((server.counts * scores.personal_accuracy.to(server.counts)).sum() / server.counts.sum()),
+        scores=server_scores.scores | findings.scores | log.scores,
         clients={name: np.asarray(column.cpu() if isinstance(column, Tensor) else column) for name, column in columns.items()},
         layers=layers,
         factors=kept_factors(outcomes),
-        pictures={name: np.asarray(tensor.cpu()) for name, tensor in {**turn.pictures, **findings.pictures}.items()},
+        pictures={name: np.asarray(tensor.cpu()) for name, tensor in {**log.pictures, **findings.pictures}.items()},
         snapshot=snapshot,
     )
 

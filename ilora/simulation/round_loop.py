@@ -1,51 +1,67 @@
 """The round loop: broadcast, local training, upload, aggregation, server step, evaluation, diagnosis."""
 
-import copy
+import json
 import time
-from collections.abc import Callable
-from dataclasses import astuple, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
-from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ilora.clients.data import load_client_data
-from ilora.clients.sampling import client_batches, client_draws, fresh_head, participants, steps_of
+from ilora.clients.data import ClientData, load_client_data
+from ilora.clients.sampling import fresh_head, participants, steps_of
 from ilora.experiment import Experiment
-from ilora.lora import low_rank
-from ilora.lora.aggregation import Aggregate, Upload
-from ilora.lora.factors import Stack
-from ilora.methods.ingredients import STAGES
+from ilora.methods import Recipe
 from ilora.randomness import numpy_generator
 from ilora.records import LayerRecord, Round, RunFacts
 from ilora.simulation import communication
-from ilora.simulation.evaluation import Findings, examine_clients, examine_server
-from ilora.simulation.recording import LayerOutcome, layer_record, round_record, without_global_model
-from ilora.simulation.server import ServerLayer, Snapshot, pack, restore
-from ilora.stages.context import RunSetting, Traffic, Turn
-from ilora.stages.initialise import Start
+from ilora.simulation.calibration import images
+from ilora.simulation.communication import Traffic
+from ilora.simulation.evaluation import (
+    ClientScores,
+    Findings,
+    ServerScores,
+    examine_clients,
+    examine_server,
+    first_samples,
+    mean_of_clients,
+    own_answers,
+)
+from ilora.simulation.local_clients import Clients, LocalClients, part_of
+from ilora.simulation.recording import Costs, LayerOutcome, layer_outcome, layer_record, round_record, without_global_model
+from ilora.simulation.server import Aggregated, Server, Snapshot
+from ilora.stages.context import Broadcast, Reply, RoundContext, RoundLog, RunSetting
 from ilora.tasks import load_task
+from ilora.tasks.base import Data, Task
 from ilora.tasks.linears import check_rank, find_linears
-from ilora.tasks.peft_import import merge_adapter
-from ilora.training.client_model import Base, Parameters
-from ilora.training.engine import make_engine
-from ilora.training.hardware import forget_peak, pick_device, products_in
-from ilora.training.local_work import LocalWork, Trained
-from ilora.training.vectorised import correction_ratio
+from ilora.tasks.peft_import import Merged, merge_adapter
+from ilora.training.client_model import Parameters
+from ilora.training.engine import Engine, make_engine
+from ilora.training.hardware import forget_peak, pick_device
 
 
-class Learned(NamedTuple):
-    """One member's round, before its server takes what became of it."""
+class LoadedModel(NamedTuple):
+    """A frozen backbone, ready to train on: its engine, the weights that carry adapters, the head's parameters."""
 
-    turn: Turn
-    sent: Parameters
-    p: Tensor
+    engine: Engine
+    weights: dict[str, Tensor]
+    head: Parameters
+    merged_at_first: Merged
+    parameters: int
+
+
+@dataclass(frozen=True)
+class MemberRound:
+    """A round of one member of an ensemble, or of the only server, before its server takes it."""
+
+    context: RoundContext
+    aggregates: dict[str, Aggregated]
     outcomes: dict[str, LayerOutcome]
     traffic: Traffic
-    correction_ratio: Tensor
+    forwards: int
 
 
 class Simulation:
@@ -55,259 +71,211 @@ class Simulation:
     """
 
     def __init__(self, experiment: Experiment, snapshot: Snapshot | None = None) -> None:
-        self.experiment = experiment
-        self.recipe = experiment.recipe
+        self.experiment, self.recipe = experiment, experiment.recipe
         self.device = pick_device(experiment.device)
-        self.ranks = experiment.client_ranks
-        self.rank = max(self.ranks)
-        self.index = 0
-        self.moved_without_learning = 0.0
-        task = load_task(experiment.task, experiment.backbone, experiment.data)
-        self.task = task
-        self.client_data = load_client_data(task, experiment, self.device)
-        self.train, self.test, self.shares = self.client_data.train, self.client_data.test, self.client_data.shares
-        backbone = task.load_backbone()
-        self.merged_at_first = merge_adapter(experiment.adapter, backbone)
-        model = backbone.model.to(self.device)
-        linears = find_linears(model, experiment.targets, backbone.head)
-        check_rank(self.rank, linears)
-        head = {
-            f"head.{part}.{name}": tensor
-            for part in backbone.head
-            for name, tensor in model.get_submodule(part).named_parameters()
-        }
-        self.head = fresh_head(head, experiment.seed) | {
-            name: tensor.to(self.device) for name, tensor in self.merged_at_first.head.items()
-        }
-        self.layers = {
-            name: ServerLayer(name, linear.weight.detach(), self.rank, experiment.seed, self.recipe)
-            for name, linear in linears.items()
-        }
-        self.engine = make_engine(experiment.engine, model, linears, backbone.head, self.train, experiment.precision)
-        self.setting = RunSetting(
-            seed=experiment.seed,
-            ranks=self.ranks,
-            samples=tuple(len(share) for share in self.shares),
-            scaling=self.recipe.scaling,
-            shapes={name: (layer.weight.shape[0], layer.weight.shape[1]) for name, layer in self.layers.items()},
-            local_steps=max(map(self._steps_of, range(len(self.ranks)))),
-            batch_size=experiment.batch_size,
-            device=self.device,
-            classes=len(task.card.classes),
-            weight_norms={name: float(torch.linalg.matrix_norm(layer.weight)) for name, layer in self.layers.items()},
-        )
-        self.stages = {stage: self.recipe.make(stage, self.setting) for stage in STAGES}
-        self.backbone_parameters = sum(p.numel() for p in model.parameters())
-        self.members = [self, *(self._member(i) for i in range(1, self.recipe.members))]
+        self.task = load_task(experiment.task, experiment.backbone, experiment.data)
+        self.client_data = load_client_data(self.task, experiment, self.device)
+        self.model = load_model(experiment, self.task, self.client_data.train, self.device)
+        self.setting = run_setting(experiment, self.task, self.client_data, self.model.weights, self.device)
+        self.servers = [make_server(self.recipe, self.setting, self.model, i) for i in range(self.recipe.members)]
+        samples = {k: torch.from_numpy(share).to(self.device) for k, share in enumerate(self.client_data.shares)}
+        self.clients: Clients = LocalClients(self.servers, self.recipe, self.model.engine, samples)
         if snapshot is not None:
-            restore(self, snapshot)
+            self.restore(snapshot)
 
-    def _member(self, i: int) -> "Simulation":
-        """Member i > 0: the same clients, data and backbone, with first factors and a head of its own draw, and a server."""
-        member, seed = copy.copy(self), int(numpy_generator(self.experiment.seed, "member", i).integers(2**31))
-        member.head = fresh_head(self.head, seed)
-        member.layers = {name: replace(layer, seed=seed) for name, layer in self.layers.items()}
-        member.stages = {stage: self.recipe.make(stage, self.setting) for stage in STAGES}
-        member.members = [member]
-        return member
+    @property
+    def server(self) -> Server:
+        """The only server, or that of the first member of an ensemble."""
+        return self.servers[0]
+
+    @property
+    def index(self) -> int:
+        """The last round that is done."""
+        return self.server.index
+
+    @property
+    def engine(self) -> Engine:
+        """What trains and answers."""
+        return self.model.engine
+
+    @property
+    def merged_at_first(self) -> Merged:
+        """The adapter that was merged into the backbone before the first round."""
+        return self.model.merged_at_first
 
     @cached_property
     def facts(self) -> RunFacts:
         """What is fixed for the run: who holds what, and on what it runs."""
-        return run_facts(self)
+        return run_facts(self.experiment, self.setting, self.client_data, self.model)
 
     def next_round(self, on_step: Callable[[float], None] | None = None) -> Round:
         """Train, aggregate, evaluate and diagnose one round; `on_step` hears the fraction done, 0..1, and may raise to stop."""
-        tell, began, N = on_step or (lambda fraction: None), time.perf_counter(), len(self.members)
+        tell, began = on_step or (lambda fraction: None), time.perf_counter()
         forget_peak(self.device)
-        done = []
-        for i, member in enumerate(self.members):
-            done.append(member._learn(partial(_tell_part, tell, 0.85 * i / N, 0.85 / N)))
-        first, turns, findings = done[0], [part.turn for part in done], Findings()
-        first.turn.forwards = sum(turn.forwards for turn in turns)
-        scores = examine_clients(self, turns, findings)
-        for member, part in zip(self.members, done, strict=True):
-            member._close_turn(part)
+        ids = self._sample_clients()
+        broadcasts = [server.broadcast(ids) for server in self.servers]
+        replies = self.clients.round(broadcasts, part_of(tell, 0.0, 0.85))
+        members = [self._aggregate(i, *both) for i, both in enumerate(zip(broadcasts, replies, strict=True))]
+        findings = Findings()
+        client_scores = self._evaluate_clients(members, findings)
+        for server, member in zip(self.servers, members, strict=True):
+            server.update(member.context.server, member.context.weights, member.aggregates)
+        first = members[0]
         return round_record(
-            turn=first.turn,
-            p=first.p,
-            server_scores=examine_server(self, scores, first.p, findings),
-            scores=scores,
+            context=first.context,
+            server_scores=self._evaluate_server(client_scores, first.context.weights, findings),
+            scores=client_scores,
             findings=findings,
-            correction_ratio=first.correction_ratio,
-            moved_without_learning=self.moved_without_learning,
-            layers={name: self._layer_record(name, outcome, first.p) for name, outcome in first.outcomes.items()},
+            moved_without_learning=self.server.moved_without_learning,
+            layers={name: self._layer_record(name, first) for name in first.outcomes},
             outcomes=first.outcomes,
-            sent=Traffic(*(sum(numbers) for numbers in zip(*(part.traffic for part in done), strict=True))),
-            snapshot=pack(self),
-            seconds=time.perf_counter() - began,
+            costs=self._costs(members, began),
+            snapshot=self.snapshot(),
         )
 
-    def _learn(self, tell: Callable[[float], None]) -> Learned:
-        """One member's round up to what its server will hold; `tell` hears the fraction done."""
-        turn = self.open_turn(self.index + 1)
-        turn.shared = self.stages["sharing"](turn)
-        work = self.local_work(turn)
-        tell(0.1)
-        turn.forwards += (
-            (1 + getattr(self.stages["objective"], "extra_forwards", 0)) * sum(work.own_steps) * work.batches.shape[2]
-        )
-        with products_in(self.experiment.precision):
-            turn.trained = self._train(turn, work, lambda fraction: tell(0.1 + 0.8 * fraction))
-        sent = self.stages["upload"](turn)
-        p = self.stages["weighting"](turn)
-        if turn.index == 1:
-            self.moved_without_learning = self._moved_by_standing_still(turn, p)
-        outcomes = {layer: self._aggregate(turn, layer, sent, p) for layer in self.layers}
-        tell(1.0)
-        return Learned(turn, sent, p, outcomes, self._traffic(turn, outcomes), correction_ratio(work.correction, turn.trained))
-
-    def open_turn(self, index: int) -> Turn:
-        """Draw the clients of round `index` and broadcast to them."""
+    def _sample_clients(self) -> list[int]:
         e = self.experiment
-        ids = participants(len(self.ranks), e.participation, e.seed, index, e.left_out)
-        start, base = self.broadcast(ids, index)
-        samples = [torch.from_numpy(self.shares[k]).to(self.device) for k in ids]
-        budgets = tuple(self.ranks[k] for k in ids)
-        return Turn(index, self.setting, ids, base.ranks, samples, start, base, self.engine, self.server, budgets)
+        return participants(self.setting.clients, e.participation, e.seed, self.index + 1, e.left_out)
 
-    def broadcast(self, ids: list[int], index: int) -> tuple[Parameters, Base]:
-        """What these clients receive: their parameters, and the base beneath."""
-        ranks = tuple(self.rank if self.recipe.whole else self.ranks[k] for k in ids)
-        return self._deliver({name: layer.starts(ids, ranks, index) for name, layer in self.layers.items()}, ranks)
-
-    def server(self) -> tuple[Parameters, Base]:
-        """The server's own model, as if it were one client."""
-        return self._deliver({name: [layer.own(self.index)] for name, layer in self.layers.items()}, (self.rank,))
-
-    def _deliver(self, starts: dict[str, list[Start]], ranks: tuple[int, ...]) -> tuple[Parameters, Base]:
-        """Stack what each of the models starts from, with the server's head."""
-        parameters: Parameters = {}
-        offsets: dict[str, Stack] = {}
-        for name, own in starts.items():
-            parameters[f"{name}.A"], parameters[f"{name}.B"], _ = astuple(Stack.of([start.factors for start in own], self.rank))
-            cut_out = [start.offset for start in own if start.offset is not None]
-            if cut_out:
-                offsets[name] = Stack.of(cut_out, self.rank)
-        parameters |= {name: tensor.expand(len(ranks), *tensor.shape) for name, tensor in self.head.items()}
-        merged = {name: layer.merged for name, layer in self.layers.items() if layer.merged is not None}
-        scales = torch.tensor([self.recipe.scaling(rank) for rank in ranks], dtype=torch.float32, device=self.device)
-        return parameters, Base(ranks, scales, merged, offsets)
-
-    def local_work(self, turn: Turn) -> LocalWork:
-        """What the turn's clients do; the correction's memory moves on with it."""
-        e, shared, objective = self.experiment, turn.sharing, self.stages["objective"]
-        scales = turn.owned & False if shared.scales is None else shared.scales
-        given = objective.begin(turn) if hasattr(objective, "begin") else {}
-        steps = tuple(map(self._steps_of, turn.ids))
-        work = LocalWork(
-            start=turn.start,
-            base=turn.base,
-            batches=client_batches(self.shares, turn.ids, steps, e.batch_size, e.seed, turn.index).to(self.device),
-            steps=steps,
-            draws=client_draws(turn.ids, steps, e.batch_size, e.seed, turn.index).to(self.device) if self.train.augment else None,
-            optimizer=e.optimizer,
-            lr=e.lr,
-            objective=objective,
-            given=given,
-            correction=self.stages["correction"](turn),
-            trainable=turn.spread(shared.train_A, shared.train_B, D=scales),
+    def _aggregate(self, i: int, broadcast: Broadcast, reply: Reply) -> MemberRound:
+        """One member's way from the clients' replies to what its server will hold."""
+        server = self.servers[i]
+        view, forwards = server.receive(broadcast, reply), reply.observed.forwards
+        question = server.questions(view)
+        if question:
+            answers, passes = self.clients.ask(i, broadcast, question)
+            view.answers.update(answers)
+            forwards += passes
+        p = server.stages.weighting(view)
+        context = RoundContext(view, reply.observed, p, RoundLog())
+        trained = {layer: view.stack(reply.observed.trained.parameters, layer) for layer in server.layers}
+        aggregates = server.aggregate(view, p, trained)
+        for stage in server.stages.hooks.values():
+            stage.observe(context)
+        outcomes = {name: layer_outcome(context, server.layers[name], own) for name, own in aggregates.items()}
+        traffic = communication.of_round(
+            view,
+            server.stages,
+            {name: own.kept for name, own in aggregates.items()},
+            {name: layer.own(view.index).factors.truncate(server.rank) for name, layer in server.layers.items()},
+            head=sum(tensor.numel() for tensor in server.head.values()),
+            extra=broadcast.extra,
+            asked=bool(question),
         )
-        for ingredient in self.stages.values():
-            if hasattr(ingredient, "prepare"):
-                work = ingredient.prepare(turn, work)
-        return work
+        return MemberRound(context, aggregates, outcomes, traffic, forwards)
 
-    def _steps_of(self, client: int) -> int:
-        e = self.experiment
-        return steps_of(len(self.shares[client]), e.batch_size, e.local_steps, e.local_epochs)
+    def _evaluate_clients(self, members: Sequence[MemberRound], findings: Findings) -> ClientScores:
+        ids, card = members[0].context.server.ids, self.task.card
+        if self.index == 0:
+            findings.pictures |= images(first_samples(self.client_data.test, len(ids)).inputs)
+        answer = partial(own_answers, self.server.stages.hooks["sharing"], [member.context.clients.models for member in members])
+        return examine_clients(card, self.client_data, self.task.styles, ids, answer, findings)
 
-    def _train(self, turn: Turn, work: LocalWork, tell: Callable[[float], None]) -> Trained:
-        """Local training, in one piece unless an ingredient has a way of its own."""
-        whole, before = max(1, sum(work.own_steps)), 0
+    def _evaluate_server(self, clients: ClientScores, p: Tensor, findings: Findings) -> ServerScores:
+        if self.recipe.personalised:
+            return mean_of_clients(self.task.card, clients, p)
+        return examine_server(self.task.card, self.client_data, self._answers, findings)
 
-        def train(part: LocalWork) -> Trained:
-            nonlocal before
-            done_before = before
-            before += sum(part.own_steps)
-            return self.engine.train(part, lambda done, of: tell((done_before + done) / whole))
+    def _answers(self, data: Data) -> list[Tensor]:
+        """The logits (n, C) of every member's own model."""
+        return [self.engine.logits(*server.model(), data)[0] for server in self.servers]
 
-        own_way = [ingredient for ingredient in self.stages.values() if hasattr(ingredient, "train")]
-        return own_way[0].train(turn, work, train) if own_way else train(work)
-
-    def _aggregate(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> LayerOutcome:
-        """One layer's way from the uploads to what the server will hold."""
-        made: Aggregate = self.stages["aggregate"](self._received(turn, layer, sent, p))
-        kept: Aggregate = self.stages["server"](turn, layer, made)
-        start, trained = turn.stack(turn.start, layer), turn.stack(turn.result, layer)
-        return LayerOutcome(start, trained, turn.base.scales, made, kept, self.layers[layer].merged_factors())
-
-    def _received(self, turn: Turn, layer: str, sent: Parameters, p: Tensor) -> Upload:
-        return self.layers[layer].receive(turn, sent, p, tuple(sorted(set(self.ranks))))
-
-    def _close_turn(self, done: Learned) -> None:
-        """The server keeps what was aggregated, and every ingredient learns that the round is over."""
-        turn, sent, p = done.turn, done.sent, done.p
-        for name, outcome in done.outcomes.items():
-            self.layers[name].take(outcome.aggregate)
-        if turn.sharing.head:
-            head = {name: own + torch.einsum("k,k...->...", p, sent[name] - own) for name, own in self.head.items()}
-            server = self.stages["server"]
-            self.head = server.head(turn, self.head, head) if hasattr(server, "head") else head
-        for ingredient in self.stages.values():
-            if hasattr(ingredient, "end"):
-                ingredient.end(turn)
-        self.ranks = tuple(turn.next_ranks.get(k, rank) for k, rank in enumerate(self.ranks))
-        self.index = turn.index
-
-    def _moved_by_standing_still(self, turn: Turn, p: Tensor) -> float:
-        """||W_1 - theta_0|| / ||theta_0|| if no client learned anything: what the start and the bookkeeping alone do.
-
-        The server's step is left out: it may remember what it sees.
-        """
-        still = replace(turn, trained=replace(turn.trained, parameters=turn.start)) if turn.trained else turn
-        moved = weight = 0.0
-        for name, layer in self.layers.items():
-            aggregate: Aggregate = self.stages["aggregate"](self._received(still, name, turn.start, p))
-            moved += low_rank.norm(aggregate.update_factors()) ** 2
-            weight += float(torch.linalg.matrix_norm(layer.weight)) ** 2
-        return sqrt(moved / weight)
-
-    def _layer_record(self, name: str, outcome: LayerOutcome, p: Tensor) -> LayerRecord:
-        record = layer_record(self.layers[name], outcome, p, min(self.setting.ranks))
+    def _layer_record(self, name: str, member: MemberRound) -> LayerRecord:
+        record = layer_record(self.server.layers[name], member.outcomes[name], member.context.weights, min(self.setting.ranks))
         return without_global_model(record) if self.recipe.personalised else record
 
-    def _traffic(self, turn: Turn, outcomes: dict[str, LayerOutcome]) -> Traffic:
-        aggregates = {name: outcome.aggregate for name, outcome in outcomes.items()}
-        held = {name: layer.own(turn.index).factors.truncate(self.rank) for name, layer in self.layers.items()}
-        return communication.of_turn(
-            turn, self.stages, aggregates, held, head=sum(tensor.numel() for tensor in self.head.values())
-        )
+    def _costs(self, members: Sequence[MemberRound], began: float) -> Costs:
+        traffic = Traffic(*(sum(numbers) for numbers in zip(*(member.traffic for member in members), strict=True)))
+        return Costs(traffic, sum(member.forwards for member in members), time.perf_counter() - began)
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """All that the next round needs: servers, heads, what the clients remember; "meta" holds the rest as JSON bytes.
+
+        What further members of an ensemble need stands under "member <i>/".
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for i, server in enumerate(self.servers):
+            start = f"member {i}/" if i else ""
+            tensors, meta = server.state_dict()
+            arrays[f"{start}meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
+            for name, tensor in {**tensors, **self.clients.state_dict(i)}.items():
+                arrays[f"{start}{name}"] = tensor.detach().cpu().contiguous().numpy().copy()
+        return arrays
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put a fresh simulation of the same experiment where `snapshot` was taken."""
+        for i, server in enumerate(self.servers):
+            start = f"member {i}/" if i else ""
+            own = {n.removeprefix(start): array for n, array in snapshot.items() if n.startswith(start or "")}
+            meta = json.loads(bytes(own.pop("meta")))
+            tensors = {n: torch.from_numpy(np.array(array)).to(self.device) for n, array in own.items()}
+            server.load_state_dict(tensors, meta)
+            self.clients.load_state_dict(i, tensors)
 
 
-def _tell_part(tell: Callable[[float], None], before: float, share: float, fraction: float) -> None:
-    tell(before + share * fraction)
+def load_model(e: Experiment, task: Task, train: Data, device: str) -> LoadedModel:
+    """The backbone of an experiment with its adapter merged and a fresh head, and the engine that it asks for."""
+    backbone = task.load_backbone()
+    merged = merge_adapter(e.adapter, backbone)
+    model = backbone.model.to(device)
+    linears = find_linears(model, e.targets, backbone.head)
+    check_rank(max(e.client_ranks), linears)
+    template = {
+        f"head.{part}.{name}": tensor for part in backbone.head for name, tensor in model.get_submodule(part).named_parameters()
+    }
+    head = fresh_head(template, e.seed) | {name: tensor.to(device) for name, tensor in merged.head.items()}
+    weights = {name: linear.weight.detach() for name, linear in linears.items()}
+    engine = make_engine(e.engine, model, linears, backbone.head, train, e.precision)
+    return LoadedModel(engine, weights, head, merged, sum(p.numel() for p in model.parameters()))
 
 
-def run_facts(simulation: "Simulation") -> RunFacts:
+def run_setting(e: Experiment, task: Task, held: ClientData, weights: dict[str, Tensor], device: str) -> RunSetting:
+    """What everyone knows of a run."""
+    counts = tuple(len(share) for share in held.shares)
+    return RunSetting(
+        seed=e.seed,
+        ranks=e.client_ranks,
+        samples=counts,
+        scaling=e.recipe.scaling,
+        shapes={name: (weight.shape[0], weight.shape[1]) for name, weight in weights.items()},
+        local_steps=max(steps_of(n, e.batch_size, e.local_steps, e.local_epochs) for n in counts),
+        batch_size=e.batch_size,
+        device=device,
+        classes=len(task.card.classes),
+        weight_norms={name: float(torch.linalg.matrix_norm(weight)) for name, weight in weights.items()},
+        optimizer=e.optimizer,
+        lr=e.lr,
+        local_epochs=e.local_epochs,
+        precision=e.precision,
+    )
+
+
+def make_server(recipe: Recipe, setting: RunSetting, model: LoadedModel, member: int) -> Server:
+    """The server of one member; those after the first have first factors and a head of their own draw."""
+    if member == 0:
+        return Server(recipe, setting, model.weights, model.head, setting.seed)
+    seed = int(numpy_generator(setting.seed, "member", member).integers(2**31))
+    return Server(recipe, setting, model.weights, fresh_head(model.head, seed), seed)
+
+
+def run_facts(e: Experiment, setting: RunSetting, held: ClientData, model: LoadedModel) -> RunFacts:
     """What is fixed for a run, before its first round."""
-    held = simulation.client_data
-    widths = sum(sum(layer.weight.shape) for layer in simulation.layers.values())
+    widths = sum(sum(shape) for shape in setting.shapes.values())
     return RunFacts(
-        clients=len(simulation.ranks),
-        ranks=np.array(simulation.setting.ranks),
-        samples=np.array([len(share) for share in simulation.shares]),
+        clients=setting.clients,
+        ranks=np.array(setting.ranks),
+        samples=np.array(setting.samples),
         class_counts=held.class_counts,
         classes=held.classes,
-        layers=tuple(simulation.layers),
-        shapes=tuple((layer.weight.shape[0], layer.weight.shape[1]) for layer in simulation.layers.values()),
-        device=simulation.device,
-        precision=simulation.experiment.precision,
+        layers=tuple(setting.shapes),
+        shapes=tuple(setting.shapes.values()),
+        device=setting.device,
+        precision=setting.precision,
         threads=torch.get_num_threads(),
-        test_samples=len(simulation.test),
-        backbone_parameters=simulation.backbone_parameters,
-        adapter_parameters=np.array(simulation.setting.ranks) * widths,
-        head_parameters=sum(tensor.numel() for tensor in simulation.head.values()),
+        test_samples=len(held.test),
+        backbone_parameters=model.parameters,
+        adapter_parameters=np.array(setting.ranks) * widths,
+        head_parameters=sum(tensor.numel() for tensor in model.head.values()),
         styles=held.styles,
         noisy=held.noisy,
     )

@@ -1,24 +1,25 @@
-"""The server's side of one layer between rounds: what it holds, and what a client of a given rank starts from."""
+"""The server of a federation: what it holds between rounds, what it broadcasts, and what it makes of what comes back."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import astuple, dataclass, replace
+from math import sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ilora.lora import low_rank
 from ilora.lora.aggregation import Aggregate, Upload, weighted_update
-from ilora.lora.factors import Factors
+from ilora.lora.factors import Factors, Stack, slot_mask
 from ilora.methods import Recipe
 from ilora.methods.ingredients import INGREDIENTS
-from ilora.stages.context import Turn, slots_of
+from ilora.stages.context import Broadcast, Memory, Reply, RunSetting, ServerView, slots_of
 from ilora.stages.initialise import Place, Start
-from ilora.training.client_model import Parameters
+from ilora.stages.stage import Stages, make_stages
+from ilora.training.client_model import Base, Parameters
 
-if TYPE_CHECKING:
-    from ilora.simulation.round_loop import Simulation
+Snapshot = Mapping[str, np.ndarray]
 
 
 @dataclass
@@ -30,6 +31,7 @@ class ServerLayer:
     rank: int  # the server's rank R, the largest of all clients
     seed: int
     recipe: Recipe
+    stages: Stages
     aggregate: Aggregate | None = None  # None: clients start from the initialise ingredient
     merged: Tensor | None = None  # (d_out, d_in)
 
@@ -48,27 +50,28 @@ class ServerLayer:
 
     def initial(self, rank: int, round: int, client: int = -1) -> Start:
         """The very first factors of a client of `rank`; client -1 is the server itself."""
-        ingredient = self.recipe.make("initialise")
-        start: Start = ingredient(self.weight, rank, self.recipe.scaling, Place(self.seed, self.name, round, client))
-        return start
+        return self.stages.initialise(self.weight, rank, self.recipe.scaling, Place(self.seed, self.name, round, client))
 
-    def receive(self, turn: Turn, sent: Parameters, p: Tensor, levels: tuple[int, ...]) -> Upload:
-        """What reaches the server of this layer from clients of the ranks `levels`; the ideal is of the models as trained."""
-        trained, offset = turn.stack(turn.result, self.name), turn.base.offsets.get(self.name)
+    def upload(self, view: ServerView, sent: Parameters, p: Tensor, levels: tuple[int, ...], trained: Stack | None) -> Upload:
+        """What reaches the server of this layer from clients of the ranks `levels`.
+
+        The ideal is of the models as they were trained, where a simulation knows them, else of what was sent.
+        """
+        offset, stack = view.base.offsets.get(self.name), view.stack(sent, self.name)
         return Upload(
-            start=turn.stack({name: turn.start[name] for name in sent}, self.name),
-            sent=turn.stack(sent, self.name),
+            start=view.stack({name: view.start[name] for name in sent if name in view.start}, self.name),
+            sent=stack,
             weights=p,
             scaling=self.recipe.scaling,
             rank=self.rank,
-            ideal=weighted_update(trained, turn.counts / turn.counts.sum(), self.recipe.scaling, offset),
+            ideal=weighted_update(stack if trained is None else trained, view.share, self.recipe.scaling, offset),
             levels=levels,
-            server=self.own(turn.index).factors.truncate(self.rank),
+            server=self.own(view.index).factors.truncate(self.rank),
             held=self.update_factors(),
-            send_A=slots_of(turn.sharing.send_A, self.name),
-            send_B=slots_of(turn.sharing.send_B, self.name),
+            send_A=slots_of(view.shared.send_A, self.name),
+            send_B=slots_of(view.shared.send_B, self.name),
             offset=offset,
-            server_offset=self.initial(self.rank, turn.index).offset if offset is not None else None,
+            server_offset=self.initial(self.rank, view.index).offset if offset is not None else None,
         )
 
     def take(self, aggregate: Aggregate) -> None:
@@ -96,60 +99,161 @@ class ServerLayer:
         return None if self.merged is None else Factors.dense(self.merged)
 
 
-Snapshot = Mapping[str, np.ndarray]
+class Aggregated(NamedTuple):
+    """One layer's way through a round's last stages: what the rule made of the uploads, and what the server's step made of it."""
+
+    made: Aggregate
+    kept: Aggregate
 
 
-def pack(simulation: "Simulation") -> dict[str, np.ndarray]:
-    """The server's layers and head, the clients' ranks and every ingredient's state; "meta" holds the rest as JSON bytes.
+class Server:
+    """The adapted layers, the head, the stages' server halves and the clients' ranks; `index` is the last round taken."""
 
-    What further members of an ensemble need stands under "member <i>/".
-    """
-    meta: dict[str, Any] = {
-        "index": simulation.index,
-        "moved": simulation.moved_without_learning,
-        "ranks": simulation.ranks,
-        "banks": {},
-    }
-    tensors = {f"head/{name}": tensor for name, tensor in simulation.head.items()}
-    for stage, ingredient in simulation.stages.items():
-        tensors |= {f"{stage}/{name}": tensor for name, tensor in getattr(ingredient, "state", {}).items()}
-    for name, layer in simulation.layers.items():
-        if layer.merged is not None:
-            tensors[f"merged/{name}"] = layer.merged
-        if layer.aggregate is not None:
-            factors = layer.aggregate.server_factors.truncate(layer.aggregate.rank)
-            tensors |= {f"bank/{name}/A": factors.A, f"bank/{name}/B": factors.B}
-            meta["banks"][name] = {
-                "carrier": layer.aggregate.scaled_factor,
-                "offset_kept": layer.aggregate.offset is not None,
-                "rank": layer.aggregate.rank,
-            }
-    arrays = {name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in tensors.items()}
-    others = {f"member {i}/{n}": a for i, other in enumerate(simulation.members[1:], 1) for n, a in pack(other).items()}
-    return {"meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays, **others}
+    def __init__(self, recipe: Recipe, setting: RunSetting, weights: Mapping[str, Tensor], head: Parameters, seed: int) -> None:
+        self.recipe, self.setting, self.head = recipe, setting, head
+        self.stages = make_stages(recipe, setting)
+        self.layers = {
+            name: ServerLayer(name, weight, setting.rank, seed, recipe, self.stages) for name, weight in weights.items()
+        }
+        self.ranks = setting.ranks
+        self.index = 0
+        self.moved_without_learning = 0.0
+
+    @property
+    def rank(self) -> int:
+        """R, the largest of all clients."""
+        return self.setting.rank
+
+    def broadcast(self, ids: Sequence[int]) -> Broadcast:
+        """What these clients receive at the start of the next round."""
+        index, budgets = self.index + 1, tuple(self.ranks[k] for k in ids)
+        ranks = (self.rank,) * len(ids) if self.recipe.whole else budgets
+        starts = {name: layer.starts(ids, ranks, index) for name, layer in self.layers.items()}
+        sent = Broadcast(index, tuple(ids), ranks, budgets, *self._deliver(starts, ranks))
+        view = self.view(sent)
+        added = {name: stage.broadcast(view) for name, stage in self.stages.hooks.items()}
+        return replace(sent, extra={name: own for name, own in added.items() if own})
+
+    def model(self) -> tuple[Parameters, Base]:
+        """The server's own model, as if it were one client."""
+        return self._deliver({name: [layer.own(self.index)] for name, layer in self.layers.items()}, (self.rank,))
+
+    def _deliver(self, starts: dict[str, list[Start]], ranks: tuple[int, ...]) -> tuple[Parameters, Base]:
+        """Stack what each of the models starts from, with the server's head."""
+        parameters: Parameters = {}
+        offsets: dict[str, Stack] = {}
+        for name, own in starts.items():
+            parameters[f"{name}.A"], parameters[f"{name}.B"], _ = astuple(Stack.of([start.factors for start in own], self.rank))
+            cut_out = [start.offset for start in own if start.offset is not None]
+            if cut_out:
+                offsets[name] = Stack.of(cut_out, self.rank)
+        parameters |= {name: tensor.expand(len(ranks), *tensor.shape) for name, tensor in self.head.items()}
+        merged = {name: layer.merged for name, layer in self.layers.items() if layer.merged is not None}
+        scales = torch.tensor([self.recipe.scaling(rank) for rank in ranks], dtype=torch.float32, device=self.setting.device)
+        return parameters, Base(ranks, scales, merged, offsets)
+
+    def view(self, broadcast: Broadcast) -> ServerView:
+        """What the server knows of a round before anything came back."""
+        return ServerView(
+            setting=self.setting,
+            index=broadcast.index,
+            ids=broadcast.ids,
+            ranks=broadcast.ranks,
+            budgets=broadcast.budgets,
+            start=broadcast.parameters,
+            base=broadcast.base,
+            model=self.model,
+        )
+
+    def receive(self, broadcast: Broadcast, reply: Reply) -> ServerView:
+        """What the server knows of a round once the clients have replied."""
+        view = self.view(broadcast)
+        return replace(
+            view, sent=as_received(view, reply), shared=reply.shared, counts=reply.count, report=reply.report, columns={}
+        )
+
+    def questions(self, view: ServerView) -> Memory:
+        """What the stages ask the clients once more, stage by stage; empty for most recipes."""
+        asked = {name: stage.ask(view) for name, stage in self.stages.hooks.items() if stage.asks}
+        return {name: question for name, question in asked.items() if question}
+
+    def aggregate(self, view: ServerView, p: Tensor, trained: Mapping[str, Stack]) -> dict[str, Aggregated]:
+        """Every layer's way from the uploads to what the server will hold; trained: the clients' models, where they are known."""
+        if view.index == 1:
+            self.moved_without_learning = self._moved_by_standing_still(view, p)
+        made = {name: self._rule(view, name, view.sent, p, trained.get(name)) for name in self.layers}
+        return {name: Aggregated(own, self.stages.server(view, name, own)) for name, own in made.items()}
+
+    def _rule(self, view: ServerView, layer: str, sent: Parameters, p: Tensor, trained: Stack | None) -> Aggregate:
+        return self.stages.aggregate(self.layers[layer].upload(view, sent, p, tuple(sorted(set(self.ranks))), trained))
+
+    def update(self, view: ServerView, p: Tensor, aggregates: Mapping[str, Aggregated]) -> None:
+        """Keep what was aggregated, average the head, and let every stage know that the round is over."""
+        for name, own in aggregates.items():
+            self.layers[name].take(own.kept)
+        if view.shared.head:
+            mean = {name: own + torch.einsum("k,k...->...", p, view.sent[name] - own) for name, own in self.head.items()}
+            self.head = self.stages.hooks["server"].head(view, self.head, mean)
+        for stage in self.stages.hooks.values():
+            stage.update(view)
+        left = dict(zip(view.ids, view.shared.kept or view.budgets, strict=True))
+        self.ranks = tuple(min(rank, left.get(k, rank)) for k, rank in enumerate(self.ranks))
+        self.index = view.index
+
+    def _moved_by_standing_still(self, view: ServerView, p: Tensor) -> float:
+        """||W_1 - theta_0|| / ||theta_0|| if no client learned anything: what the start and the bookkeeping alone do.
+
+        The server's step is left out: it may remember what it sees.
+        """
+        moved = weight = 0.0
+        for name, layer in self.layers.items():
+            moved += low_rank.norm(self._rule(view, name, view.start, p, None).update_factors()) ** 2
+            weight += float(torch.linalg.matrix_norm(layer.weight)) ** 2
+        return sqrt(moved / weight)
+
+    def state_dict(self) -> tuple[Parameters, dict[str, Any]]:
+        """What the next round needs, as tensors under the names of a snapshot, and the rest as JSON values."""
+        meta: dict[str, Any] = {"index": self.index, "moved": self.moved_without_learning, "ranks": self.ranks, "banks": {}}
+        tensors = {f"head/{name}": tensor for name, tensor in self.head.items()}
+        for name, stage in self.stages.hooks.items():
+            tensors |= {f"{name}/{n}": tensor for n, tensor in stage.state.items()}
+        for name, layer in self.layers.items():
+            if layer.merged is not None:
+                tensors[f"merged/{name}"] = layer.merged
+            if layer.aggregate is not None:
+                factors = layer.aggregate.server_factors.truncate(layer.aggregate.rank)
+                tensors |= {f"bank/{name}/A": factors.A, f"bank/{name}/B": factors.B}
+                meta["banks"][name] = {
+                    "carrier": layer.aggregate.scaled_factor,
+                    "offset_kept": layer.aggregate.offset is not None,
+                    "rank": layer.aggregate.rank,
+                }
+        return tensors, meta
+
+    def load_state_dict(self, tensors: Parameters, meta: Mapping[str, Any]) -> None:
+        """Put a fresh server of the same experiment where `state_dict` was taken; names that are a client's are left alone."""
+        self.index, self.moved_without_learning, self.ranks = meta["index"], meta["moved"], tuple(meta["ranks"])
+        self.head = {name: tensors[f"head/{name}"] for name in self.head}
+        for name, stage in self.stages.hooks.items():
+            own = {n.removeprefix(f"{name}/"): tensor for n, tensor in tensors.items() if n.startswith(f"{name}/")}
+            stage.state.clear()
+            stage.state.update({n: tensor for n, tensor in own.items() if not stage.is_a_clients(n)})
+        for name, layer in self.layers.items():
+            layer.merged = tensors.get(f"merged/{name}")
+            if name in meta["banks"]:
+                kept = meta["banks"][name]
+                factors = Factors(tensors[f"bank/{name}/A"], tensors[f"bank/{name}/B"])
+                offset = layer.initial(layer.rank, self.index).offset if kept["offset_kept"] else None
+                layer.aggregate = Aggregate(factors, factors, layer.recipe.scaling, kept["rank"], kept["carrier"], offset)
 
 
-def restore(simulation: "Simulation", snapshot: Snapshot) -> None:
-    """Put a fresh simulation of the same experiment where `snapshot` was taken."""
-    for i, other in enumerate(simulation.members[1:], 1):
-        start = f"member {i}/"
-        restore(other, {name.removeprefix(start): array for name, array in snapshot.items() if name.startswith(start)})
-    meta = json.loads(bytes(snapshot["meta"]))
-    simulation.index, simulation.moved_without_learning = meta["index"], meta["moved"]
-    simulation.ranks = tuple(meta["ranks"])
-    tensors = {
-        name: torch.from_numpy(np.array(array)).to(simulation.device)
-        for name, array in snapshot.items()
-        if name != "meta" and not name.startswith("member ")
-    }
-    simulation.head = {name: tensors[f"head/{name}"] for name in simulation.head}
-    for stage, ingredient in simulation.stages.items():
-        if hasattr(ingredient, "state"):
-            ingredient.state = {n.removeprefix(f"{stage}/"): t for n, t in tensors.items() if n.startswith(f"{stage}/")}
-    for name, layer in simulation.layers.items():
-        layer.merged = tensors.get(f"merged/{name}")
-        if name in meta["banks"]:
-            kept = meta["banks"][name]
-            factors = Factors(tensors[f"bank/{name}/A"], tensors[f"bank/{name}/B"])
-            offset = layer.initial(layer.rank, simulation.index).offset if kept["offset_kept"] else None
-            layer.aggregate = Aggregate(factors, factors, layer.recipe.scaling, kept["rank"], kept["carrier"], offset)
+def as_received(view: ServerView, reply: Reply) -> Parameters:
+    """The clients' parameters as the server has them: a slot that is not sent is as it was broadcast, a given-up one zero."""
+    shared, filled = reply.shared, dict(reply.sent)
+    kept = slot_mask(shared.kept, view.setting.rank).to(view.setting.device) if shared.kept else view.owned
+    sent = view.spread(reply.sent, shared.send_A, shared.send_B, D=shared.scales)
+    there = view.spread(reply.sent, kept, kept)
+    for name, tensor in reply.sent.items():
+        if name in view.start and not name.startswith("head."):
+            filled[name] = tensor.where(sent[name].bool(), view.start[name] * there[name])
+    return filled

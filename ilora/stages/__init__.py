@@ -1,7 +1,7 @@
-"""The stages of a round, one file each, in the order in which a round passes them.
+"""The stages of a round, in the order in which a round passes them, and who sees what of it.
 
-An ingredient is a function, or a class that is made once per run from a `RunSetting` and called like one. A class may keep
-tensors between rounds in `state` (they are part of a run's snapshot). It may have `prepare(turn, work)`, which returns the local
-work as the clients shall do it, and `end(turn)`, called when the round is over; docs/add-a-method.md lists the other hooks. What
-it puts into `turn.columns` is recorded.
+An ingredient is a function, or a `Stage`: a class that is made once per side of a run from its `RunSetting` and called like a
+function. Sharing, objective, correction and upload run at the clients and see a `ClientView`; weighting, aggregate and the
+server's step run at the server and see a `ServerView`. docs/add-a-method.md lists the hooks. Imports clients, training and
+what lies below; never a server, a round loop or the laboratory.
 """

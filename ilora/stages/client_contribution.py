@@ -5,7 +5,6 @@ cannot tell rare data from wrong labels, so a client full of noise looks like th
 """
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,13 +13,15 @@ from ilora import diagnostics
 from ilora.lora import low_rank
 from ilora.lora.factors import Factors, Stack
 from ilora.randomness import torch_generator
-from ilora.stages.context import RunSetting, Turn, slots_of
+from ilora.stages.context import ClientView, RunSetting, ServerView, slots_of
+from ilora.stages.stage import Stage
 from ilora.stages.weighting import samples
-from ilora.training.client_model import Base, Parameters
-from ilora.training.losses import sample_losses
+from ilora.training.client_model import Parameters, layer_stack
+
+OFFSET = "offset/"  # how the names of products begin that are subtracted from the asked model's base
 
 
-class Contribution:
+class Contribution(Stage):
     """p_n = Gamma_n, Gamma = mu Gamma^grad + (1 - mu) Gamma^data, each normalised over the round's clients (form ours).
 
     Every client of the round receives the others' model once more for Gamma^data, counted as one more download.
@@ -28,45 +29,49 @@ class Contribution:
 
     def __init__(self, setting: RunSetting, mu: float = 0.5, clip: float = 0.0, probe: int = 64) -> None:
         self.mu, self.clip, self.probe = mu, clip, probe
-        self.extra_floats_down = 0 if mu == 1 else 1
+        self.asks = mu < 1
 
-    def __call__(self, turn: Turn) -> Tensor:
+    def ask(self, server: ServerView) -> Parameters:
+        """To each client the model that its others make without it."""
+        return {} if len(server.ids) == 1 else leave_one_out(server, shared_movements(server), others(samples(server)))
+
+    def reply(self, view: ClientView, question: Parameters) -> Parameters:
+        """Gamma^data (C,): the cross-entropy of the others' model on up to `probe` samples that client n has trained on."""
+        parameters = {name: own for name, own in question.items() if not name.startswith(OFFSET)}
+        subtracted = {name.removeprefix(OFFSET): own for name, own in question.items() if name.startswith(OFFSET)}
+        R, C = view.setting.rank, len(view.ids)
+        offsets = {layer: layer_stack(subtracted, layer, (R,) * C) for layer in view.layers}
+        scales = view.base.scales.new_full((C,), view.setting.scaling(R))
+        base = replace(view.base, ranks=(R,) * C, scales=scales, offsets=offsets)
+        losses = view.sample_losses(parameters, self._chosen(view), base)
+        return {"loss": torch.stack([own.mean() for own in losses])}
+
+    def _chosen(self, view: ClientView) -> list[Tensor]:
+        chosen = []
+        for k, own in zip(view.ids, view.samples, strict=True):
+            draw = torch_generator(view.setting.seed, "contribution", view.index, k)
+            chosen.append(own[torch.randperm(len(own), generator=draw)[: self.probe].to(own.device)])
+        return chosen
+
+    def __call__(self, server: ServerView) -> Tensor:
         """The weights (C,); those of the samples where a client is alone, and so has no others."""
-        if len(turn.ids) == 1:
-            return samples(turn)
-        moves, w = shared_movements(turn), others(samples(turn))
-        grad = novelty([moves[layer] for layer in turn.layers], w)
-        data = self.surprise(turn, leave_one_out(turn, moves, w)) if self.mu < 1 else torch.ones_like(grad)
-        turn.columns |= {"gamma_grad": share(grad), "gamma_data": share(data)}
+        if len(server.ids) == 1:
+            return samples(server)
+        moves, w = shared_movements(server), others(samples(server))
+        grad = novelty([moves[layer] for layer in server.layers], w)
+        data = server.answers[self.key]["loss"] if self.asks else torch.ones_like(grad)
+        server.columns["gamma_grad"], server.columns["gamma_data"] = share(grad), share(data)
         gamma = self.mu * share(grad) + (1 - self.mu) * share(data)
         return at_most(gamma, max(1.0, self.clip) / len(gamma)) if self.clip else gamma
 
-    def surprise(self, turn: Turn, model: "LeaveOneOut") -> Tensor:
-        """Gamma^data (C,): the cross-entropy of the others' model on up to `probe` samples that client n has trained on."""
-        chosen = []
-        for k, own in zip(turn.ids, turn.samples, strict=True):
-            draw = torch_generator(turn.setting.seed, "contribution", turn.index, k)
-            chosen.append(own[torch.randperm(len(own), generator=draw)[: self.probe].to(own.device)])
-        turn.forwards += sum(map(len, chosen))
-        answers = turn.engine.own_logits(model.parameters, model.base, chosen)
-        labels = [turn.engine.data.labels[index] for index in chosen]
-        return torch.stack([sample_losses(z, y).mean() for z, y in zip(answers, labels, strict=True)])
 
-
-class LeaveOneOut(NamedTuple):
-    """w_{-n} for each of C clients: the server's model, the others' movement as a low-rank branch on its base, their head."""
-
-    parameters: Parameters
-    base: Base
-
-
-def shared_movements(turn: Turn) -> dict[str, Stack]:
+def shared_movements(server: ServerView) -> dict[str, Stack]:
     """What the server sees of each client's movement delta_n: layer -> stack over the slots that were sent."""
     moves = {}
-    for layer in turn.layers:
-        sent = slots_of(turn.sharing.send_A, layer) | slots_of(turn.sharing.send_B, layer)
-        start, trained = (masked(turn.stack(model, layer), sent) for model in (turn.start, turn.result))
-        moves[layer] = diagnostics.movements(start, trained, turn.base.scales)
+    for layer in server.layers:
+        slots = slots_of(server.shared.send_A, layer) | slots_of(server.shared.send_B, layer)
+        start, sent = (masked(server.stack(model, layer), slots) for model in (server.start, server.sent))
+        moves[layer] = diagnostics.movements(start, sent, server.scales)
     return moves
 
 
@@ -93,21 +98,23 @@ def novelty(moves: list[Stack], w: Tensor) -> Tensor:
     return (1 - cosine.clamp(-1, 1)).float()
 
 
-def leave_one_out(turn: Turn, moves: dict[str, Stack], w: Tensor) -> LeaveOneOut:
-    """The model that each client's others make without it; w (C, C) from `others`."""
-    server, base = turn.before
-    offsets = {}
+def leave_one_out(server: ServerView, moves: dict[str, Stack], w: Tensor) -> Parameters:
+    """The model that each client's others make without it; w (C, C) from `others`.
+
+    The server's model, in which the others' movement, and what is cut out of the base, are products to be subtracted from it
+    ("offset/<layer>.A", "offset/<layer>.B"), with the others' mean head.
+    """
+    before, base = server.before
+    question = {name: tensor.expand(len(w), *tensor.shape[1:]) for name, tensor in before.items()}
     for layer, move in moves.items():
         without = [low_rank.compact(move.concatenate(row)).times(-1.0) for row in w]
         if layer in base.offsets:
             cut_out = Factors(*(factor.double() for factor in base.offsets[layer][0]))
             without = [low_rank.add(own, cut_out) for own in without]
-        offsets[layer] = Stack.of([Factors(own.A.float(), own.B.float()) for own in without])
-    parameters = {name: tensor.expand(len(w), *tensor.shape[1:]) for name, tensor in server.items()}
-    for name in parameters if turn.sharing.head else ():
-        if name.startswith("head."):
-            parameters[name] = torch.einsum("nk,k...->n...", w, turn.result[name])
-    return LeaveOneOut(parameters, replace(base, ranks=base.ranks * len(w), scales=base.scales.expand(len(w)), offsets=offsets))
+        offset = Stack.of([Factors(own.A.float(), own.B.float()) for own in without])
+        question |= {f"{OFFSET}{layer}.A": offset.A, f"{OFFSET}{layer}.B": offset.B}
+    heads = [name for name in question if name.startswith("head.") and server.shared.head]
+    return question | {name: torch.einsum("nk,k...->n...", w, server.sent[name]) for name in heads}
 
 
 def share(gamma: Tensor) -> Tensor:

@@ -1,26 +1,28 @@
-"""Stage 4: how is a client's gradient corrected? An ingredient maps the turn to stacks added to every gradient, or None."""
+"""Stage 4: how is a client's gradient corrected? An ingredient maps the clients' view to what is added, or None."""
 
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from ilora.stages.context import RunSetting, Turn
+from ilora.stages.context import ClientView, RoundContext, RunSetting, ServerView
+from ilora.stages.stage import Stage
 from ilora.training.client_model import Parameters
 from ilora.training.local_work import LocalWork
 
 
-def none(turn: Turn) -> None:
+def none(view: ClientView) -> None:
     """Clients follow their own gradient."""
 
 
-def steering(gradient: Parameters, correction: Parameters) -> Parameters:
-    """What a correction v_k does to each client's gradient g_k, as columns (C,) of the round's record.
+def steering(gradient: Tensor, correction: Tensor) -> Parameters:
+    """What a correction v_k does to each client's gradient g_k, both (C, n), as columns (C,) of the round's record.
 
     ||g_k||, ||v_k||, cos(g_k, v_k), and the cosine to the clients' mean gradient g before and after the correction:
     cos(g_k, g) and cos(g_k + v_k, g).
     """
-    g, v = (torch.cat([stack[name].flatten(1) for name in gradient], 1) for stack in (gradient, correction))
+    g, v = gradient, correction
     mean = g.mean(0, keepdim=True)
     return {
         "gradient_norm": g.norm(dim=1),
@@ -31,110 +33,141 @@ def steering(gradient: Parameters, correction: Parameters) -> Parameters:
     }
 
 
-class ControlVariates:
+class Remembered(Stage):
+    """What ILoRA's control variates and SCAFFOLD share: c at the server, c_k at each client, g <- g + (trunc_{r_k}(c) - c_k).
+
+    The server's state is "c/<name>" (...), at the largest rank; a client remembers "c_k/<name>", zero in slots it lacks.
+    """
+
+    client_memory = ("c_k/",)
+
+    def broadcast(self, server: ServerView) -> Parameters:
+        """c, cut to the slots that each client has."""
+        owned = server.spread(server.start, server.owned, server.owned)
+        return {name: self._c(name, start) * owned[name] for name, start in server.start.items()}
+
+    def _c(self, name: str, like: Tensor) -> Tensor:
+        return self.state.setdefault(f"c/{name}", like.new_zeros(like.shape[1:]))
+
+    def _correction(self, view: ClientView) -> Parameters:
+        """trunc(c) - c_k."""
+        memory = self.remembered(view)
+        return {n: c - memory.setdefault(f"c_k/{n}", torch.zeros_like(c)) for n, c in self.received(view).items()}
+
+    def _remember(self, view: ClientView, gradient: Parameters) -> Parameters:
+        """c_k <- the new gradient; its change is the report."""
+        memory, changes = self.remembered(view), {}
+        for name, new in gradient.items():
+            changes[name] = new - memory[f"c_k/{name}"]
+            memory[f"c_k/{name}"] = new
+        return changes
+
+    def _note(self, view: ClientView, gradient: Parameters, correction: Parameters) -> None:
+        """Leave both, as one vector per client, to the observer."""
+        for kind, stacks in (("gradient", gradient), ("correction", correction)):
+            view.work.notes[kind] = list(torch.cat([stacks[name].flatten(1) for name in gradient], 1))
+
+    def update(self, server: ServerView) -> None:
+        """c <- c + 1/N sum_k (change of c_k)."""
+        for name, change in self.reported(server).items():
+            self.state[f"c/{name}"] += change.sum(0) / server.setting.clients
+
+    def observe(self, context: RoundContext) -> None:
+        """How the corrections steer, held against the mean gradient of all clients."""
+        notes = context.clients.notes
+        if "gradient" in notes:
+            context.log.columns |= steering(torch.stack(notes["gradient"]), torch.stack(notes["correction"]))
+
+
+class ControlVariates(Remembered):
     """g <- g + (trunc_{r_k}(c) - c_k), c_k the client's mean gradient at the model it received (ILoRA; SCAFFOLD's option I).
 
     The mean is over all its samples, or, where that costs more than the training, over `control_samples` of them.
-    State: "c/<name>" (...), the server's, at the largest rank; "c_k/<name>" (N, ...), each client's, zero in slots it lacks.
     """
 
-    extra_floats = 1  # numbers sent beside each trained number, each way
-
     def __init__(self, setting: RunSetting, control_scale: str = "scaffold", control_samples: int = 0) -> None:
-        self.clients = setting.clients
         self.control_scale, self.control_samples = control_scale, control_samples
-        self.state: Parameters = {}
 
-    def __call__(self, turn: Turn) -> Parameters:
-        """This round's corrections; c and the clients' c_k move on for the next round."""
-        correction, owned, ids = {}, turn.spread(turn.owned, turn.owned), torch.tensor(turn.ids)
-        gradient = turn.gradient(self.control_scale, self.control_samples)
-        for name, g in gradient.items():
-            c = self.state.setdefault(f"c/{name}", g.new_zeros(g.shape[1:]))
-            c_k = self.state.setdefault(f"c_k/{name}", g.new_zeros(self.clients, *g.shape[1:]))
-            correction[name] = c * owned[name] - c_k[ids]
-            c += (g - c_k[ids]).sum(0) / self.clients
-            c_k[ids] = g
-        turn.columns |= steering(gradient, correction)
+    def __call__(self, view: ClientView) -> Parameters:
+        """This round's corrections."""
+        gradient, correction = view.gradient(self.control_scale, self.control_samples), self._correction(view)
+        self._note(view, gradient, correction)
+        view.work.report[self.key] = self._remember(view, gradient)
         return correction
 
 
-class Scaffold:
+class Scaffold(Remembered):
     """g <- g - c_k + c; then c_k <- the mean of the client's own gradients on its way (SCAFFOLD's option II, arXiv:1910.06378).
 
     Under plain SGD that mean is c_k - c + (theta_t - theta_k) / (K eta), the form in the paper; taken from the gradients, it
-    holds under momentum and AdamW too. State: "c/<name>" (...), "c_k/<name>" (N, ...).
+    holds under momentum and AdamW too.
     """
 
-    extra_floats = 1
-
     def __init__(self, setting: RunSetting) -> None:
-        self.clients = setting.clients
-        self.state: Parameters = {}
+        pass
 
-    def __call__(self, turn: Turn) -> Parameters:
-        """This round's corrections c - c_k, cut to what each client has."""
-        for name, tensor in turn.start.items():
-            self.state.setdefault(f"c/{name}", tensor.new_zeros(tensor.shape[1:]))
-            self.state.setdefault(f"c_k/{name}", tensor.new_zeros(self.clients, *tensor.shape[1:]))
-        return self.correction(turn)
+    def __call__(self, view: ClientView) -> Parameters:
+        """This round's corrections."""
+        return self._correction(view)
 
-    def correction(self, turn: Turn) -> Parameters:
-        """trunc(c) - c_k."""
-        owned, ids = turn.spread(turn.owned, turn.owned), torch.tensor(turn.ids)
-        return {name: self.state[f"c/{name}"] * owned[name] - self.state[f"c_k/{name}"][ids] for name in turn.start}
-
-    def prepare(self, turn: Turn, work: LocalWork) -> LocalWork:
+    def prepare(self, view: ClientView, work: LocalWork) -> LocalWork:
         """Ask for the mean gradients."""
         return replace(work, keep_gradients=True)
 
-    def end(self, turn: Turn) -> None:
-        """c_k <- mean gradient, c <- c + 1/N sum_k (change of c_k)."""
-        ids, gradients = torch.tensor(turn.ids), turn.trained.gradients if turn.trained else {}
+    def end(self, view: ClientView) -> Parameters:
+        """c_k <- the mean gradient."""
+        gradients = view.trained.gradients
         if gradients:
-            turn.columns |= steering(gradients, self.correction(turn))
-        for name, new in gradients.items():
-            c, c_k = self.state[f"c/{name}"], self.state[f"c_k/{name}"]
-            c += (new - c_k[ids]).sum(0) / self.clients
-            c_k[ids] = new
+            self._note(view, gradients, self._correction(view))
+        return self._remember(view, gradients)
 
 
-class GlobalDirection:
+class GlobalDirection(Stage):
     """theta <- AdamW step with rate (1 - mix) eta + mix/K D_G, v starting from the clients' mean (FedAdamW, arXiv:2510.27486).
 
     D_G is what the last round's clients changed on average, v one mean for each tensor over the slots that clients have; steps
-    are counted through all rounds. State: "direction/<name>" at the server's rank, "v/<name>" ().
+    are counted through all rounds. The server's state: "direction/<name>" at its own rank, "v/<name>" ().
     """
-
-    extra_floats_down = 1  # D_G beside each number
 
     def __init__(self, setting: RunSetting, mix: float = 0.5) -> None:
         self.mix, self.steps = mix, setting.local_steps
-        self.state: Parameters = {}
 
-    def __call__(self, turn: Turn) -> None:
+    def __call__(self, view: ClientView) -> None:
         """Gradients stay as they are."""
 
-    def prepare(self, turn: Turn, work: LocalWork) -> LocalWork:
+    def broadcast(self, server: ServerView) -> Parameters:
+        """D_G, cut to the slots that each client has, and v."""
+        owned, added = server.spread(server.start, server.owned, server.owned), {}
+        for name, start in server.start.items():
+            added[name] = self.state.setdefault(f"direction/{name}", start.new_zeros(start.shape[1:])) * owned[name]
+            added[f"v/{name}"] = self.state.setdefault(f"v/{name}", start.new_zeros(())).expand(len(start))
+        return added
+
+    def prepare(self, view: ClientView, work: LocalWork) -> LocalWork:
         """AdamW from the common second moment, and a share of the last global direction after every step."""
-        after, moments, owned = {}, {}, turn.spread(turn.owned, turn.owned)
-        own_steps = torch.tensor(work.own_steps, device=turn.setting.device).clamp_min(1)
-        for name, start in turn.start.items():
-            direction = self.state.setdefault(f"direction/{name}", start.new_zeros(start.shape[1:]))
-            v = self.state.setdefault(f"v/{name}", start.new_zeros(()))
+        received, owned = self.received(view), view.spread(view.start, view.owned, view.owned)
+        own_steps = torch.tensor(work.own_steps, device=view.setting.device).clamp_min(1)
+        after, moments = {}, {}
+        for name, start in view.start.items():
+            direction, v = received.get(name, torch.zeros_like(start)), received.get(f"v/{name}", start.new_zeros(len(start)))
             may_move = owned[name] if work.trainable is None else work.trainable[name]
-            after[name] = self.mix / own_steps.view(-1, *[1] * direction.ndim) * direction * may_move
-            moments[name] = (v * owned[name]).expand_as(start)
-        before = (turn.index - 1) * self.steps
+            each = [-1, *[1] * (start.ndim - 1)]
+            after[name] = self.mix / own_steps.view(each) * direction * may_move
+            moments[name] = (v.view(each) * owned[name]).expand_as(start)
+        before = (view.index - 1) * self.steps
         lr = (1 - self.mix) * work.lr
         return replace(work, optimizer="adamw", lr=lr, after_step=after, second_moments=moments, steps_before=before)
 
-    def end(self, turn: Turn) -> None:
-        """Keep the mean change, and the mean second moment."""
-        owned = turn.spread(turn.owned, turn.owned)
-        for name, trained in turn.result.items():
-            self.state[f"direction/{name}"] = (trained - turn.start[name]).mean(0)
-            if turn.trained and turn.trained.second_moments:
-                mask = owned[name].expand_as(trained)
-                v = turn.trained.second_moments[name] * mask
-                self.state[f"v/{name}"] = (v.flatten(1).sum(1) / mask.flatten(1).sum(1)).mean()
+    def end(self, view: ClientView) -> Parameters:
+        """Each client's mean second moment of every tensor (C,), over the slots that it has."""
+        owned, found = view.spread(view.start, view.owned, view.owned), {}
+        for name, second in view.trained.second_moments.items():
+            mask = owned[name].expand_as(second)
+            found[name] = (second * mask).flatten(1).sum(1) / mask.flatten(1).sum(1)
+        return {f"v/{name}": v for name, v in found.items()}
+
+    def update(self, server: ServerView) -> None:
+        """D_G <- the mean change, v <- the mean second moment."""
+        for name, sent in server.sent.items():
+            self.state[f"direction/{name}"] = (sent - server.start[name]).mean(0)
+        self.state |= {name: v.mean() for name, v in self.reported(server).items()}

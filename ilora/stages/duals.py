@@ -13,9 +13,9 @@ from torch import Tensor
 from ilora.lora import low_rank
 from ilora.lora.aggregation import Aggregate
 from ilora.lora.factors import Factors, Stack
-from ilora.stages.context import RunSetting, Turn
-from ilora.stages.objectives import cross_entropy
-from ilora.stages.proximal import Movement, inner, movement
+from ilora.stages.context import ClientView, RunSetting, ServerView
+from ilora.stages.objectives import Movement, cross_entropy, inner, movement
+from ilora.stages.stage import Stage
 from ilora.training.client_model import Parameters
 from ilora.training.local_work import Step
 
@@ -30,39 +30,39 @@ def recompress(stack: Stack, slots: int) -> tuple[Stack, Tensor]:
     return Stack(A, B, (root.shape[1],) * len(stack)), torch.linalg.vector_norm(S[:, slots:], dim=1)
 
 
-class Memory:
-    """Sums of movements of n models, kept in `state`: of a parameter as it is, of a product as a stack of at most 2R slots."""
+class Duals:
+    """Sums of movements of n models, kept in a dict: of a parameter as it is, of a product as a stack of at most 2R slots."""
 
-    def __init__(self, models: int, setting: RunSetting) -> None:
-        self.models = models
+    def __init__(self, setting: RunSetting) -> None:
         self.setting = setting
 
-    def read(self, state: Parameters, like: Movement, ids: Tensor) -> Movement:
-        """What the models `ids` remember, for the same entries as `like`; zeros at first."""
+    def read(self, state: Parameters, like: Movement) -> Movement:
+        """What each model remembers, for the same entries as `like`; zeros at first."""
         found: Movement = {}
         for name, entry in like.items():
             if isinstance(entry, Stack):
                 d_out, d_in = self.setting.shapes[name]
-                slots = min(2 * self.setting.rank, d_out, d_in)
-                A = state.setdefault(f"u/{name}.A", torch.zeros(self.models, slots, d_in, device=self.setting.device))
-                B = state.setdefault(f"u/{name}.B", torch.zeros(self.models, d_out, slots, device=self.setting.device))
-                found[name] = Stack(A[ids], B[ids], (slots,) * len(ids))
+                slots, n = min(2 * self.setting.rank, d_out, d_in), len(entry)
+                A = state.setdefault(f"u/{name}.A", torch.zeros(n, slots, d_in, device=self.setting.device))
+                B = state.setdefault(f"u/{name}.B", torch.zeros(n, d_out, slots, device=self.setting.device))
+                found[name] = Stack(A, B, (slots,) * n)
             else:
-                found[name] = state.setdefault(f"u/{name}", entry.new_zeros(self.models, *entry.shape[1:]).float())[ids]
+                found[name] = state.setdefault(f"u/{name}", torch.zeros_like(entry).float())
         return found
 
-    def add(self, state: Parameters, moved: Movement, ids: Tensor) -> Tensor:
-        """u <- u + moved for the models `ids`; (len(ids),) is the share of what they remember that the cut forgot."""
-        forgotten = whole = torch.zeros(len(ids), dtype=torch.float64, device=self.setting.device)
-        for name, u in self.read(state, moved, ids).items():
+    def add(self, state: Parameters, moved: Movement) -> Tensor:
+        """u <- u + moved; (n,) is the share of what each model remembers that the cut forgot."""
+        n = len(next(iter(moved.values())))
+        forgotten = whole = torch.zeros(n, dtype=torch.float64, device=self.setting.device)
+        for name, u in self.read(state, moved).items():
             entry = moved[name]
             if isinstance(u, Stack) and isinstance(entry, Stack):
                 A, B = torch.cat([u.A.to(entry.A), entry.A], 1), torch.cat([u.B.to(entry.B), entry.B], 2)
-                kept, cut = recompress(Stack(A, B, (A.shape[1],) * len(ids)), u.A.shape[1])
-                state[f"u/{name}.A"][ids], state[f"u/{name}.B"][ids] = kept.A.float(), kept.B.float()
+                kept, cut = recompress(Stack(A, B, (A.shape[1],) * n), u.A.shape[1])
+                state[f"u/{name}.A"], state[f"u/{name}.B"] = kept.A.float(), kept.B.float()
                 forgotten, whole = forgotten + cut.square(), whole + cut.square() + inner({name: kept}, {name: kept})
-            elif isinstance(entry, Tensor):
-                state[f"u/{name}"][ids] += entry.float()
+            elif isinstance(u, Tensor) and isinstance(entry, Tensor):
+                state[f"u/{name}"] = u + entry.float()
         return (forgotten / whole.clamp_min(1e-24)).sqrt().float()
 
 
@@ -71,12 +71,14 @@ def scaled(moved: Movement, factor: float) -> Movement:
     return {n: Stack(x.A, x.B * factor, x.ranks) if isinstance(x, Stack) else x * factor for n, x in moved.items()}
 
 
-class Dual:
+class Dual(Stage):
     """F_k + gamma_k (<u_k, D> + 1/2 ||D||^2), D the movement from the received model; then u_k <- u_k + a D_k.
 
     penalty "relative": gamma_k = gamma n / (N n_k), as FedDyn's code divides by a client's relative amount of data.
-    State: "u/..." (N, ...) the scaled duals; "age" (N,) rounds since a client's dual last moved.
+    A client remembers "u/...", its scaled dual; the server knows "age" (N,), the rounds since each one's dual last moved.
     """
+
+    client_memory = ("u/",)
 
     def __init__(
         self, setting: RunSetting, gamma: float = 0.01, a: float = 1.0, space: str = "product", penalty: str = "relative"
@@ -84,14 +86,14 @@ class Dual:
         self.a, self.space = a, space
         samples = torch.tensor(setting.samples, dtype=torch.float32, device=setting.device)
         self.gamma = gamma * (samples.mean() / samples if penalty == "relative" else torch.ones_like(samples))
-        self.memory = Memory(setting.clients, setting)
-        self.state: Parameters = {"age": torch.zeros(setting.clients, device=setting.device)}
+        self.duals = Duals(setting)
+        self.state = {"age": torch.zeros(setting.clients, device=setting.device)}
 
-    def begin(self, turn: Turn) -> Parameters:
+    def begin(self, view: ClientView) -> Parameters:
         """Each client's dual and penalty for this round."""
-        ids = torch.tensor(turn.ids)
-        self.memory.read(self.state, movement(turn.start, turn.start, turn.base, self.space), ids)
-        return {name: u[ids] for name, u in self.state.items() if name.startswith("u/")} | {"gamma": self.gamma[ids]}
+        memory = self.remembered(view)
+        self.duals.read(memory, movement(view.start, view.start, view.base, self.space))
+        return {name: u for name, u in memory.items() if name.startswith("u/")} | {"gamma": self.gamma[list(view.ids)]}
 
     def __call__(self, step: Step) -> Tensor:
         """The tilted loss of each client (K,)."""
@@ -102,17 +104,21 @@ class Dual:
             u[name] = Stack(given[0], given[1], step.base.ranks) if len(given) == 2 else given[0]
         return cross_entropy(step) + step.given["gamma"] * (inner(u, moved) + inner(moved, moved) / 2)
 
-    def end(self, turn: Turn) -> None:
-        """u_k <- u_k + a D_k; absent clients' duals grow older."""
-        ids = torch.tensor(turn.ids)
-        turn.columns["dual_age"] = self.state["age"][ids]
-        moved = movement(turn.start, turn.result, turn.base, self.space, torch.float64)
-        turn.columns["dual_forgotten"] = self.memory.add(self.state, scaled(moved, self.a), ids)
+    def end(self, view: ClientView) -> Parameters:
+        """u_k <- u_k + a D_k."""
+        moved = movement(view.start, view.result, view.base, self.space, torch.float64)
+        view.work.columns["dual_forgotten"] = self.duals.add(self.remembered(view), scaled(moved, self.a))
+        return {}
+
+    def update(self, server: ServerView) -> None:
+        """Absent clients' duals grow older."""
+        ids = list(server.ids)
+        server.columns["dual_age"] = self.state["age"][ids]
         self.state["age"] = self.state["age"] + 1
         self.state["age"][ids] = 0
 
 
-class DualShift:
+class DualShift(Stage):
     """theta <- theta_t + d (theta_mean - theta_t) + u, with u the mean of all N scaled duals: u <- u + a/N sum_k D_k.
 
     In product space the sum is split by an SVD and cut to the server's rank; where there is no shift and d = 1 the aggregate
@@ -122,16 +128,15 @@ class DualShift:
     def __init__(self, setting: RunSetting, a: float = 1.0, d: float = 1.0, space: str = "product") -> None:
         self.a, self.d, self.space = a, d, space
         self.clients = setting.clients
-        self.memory = Memory(1, setting)
-        self.state: Parameters = {}
+        self.duals = Duals(setting)
 
-    def __call__(self, turn: Turn, layer: str, aggregate: Aggregate) -> Aggregate:
+    def __call__(self, server: ServerView, layer: str, aggregate: Aggregate) -> Aggregate:
         """One layer's aggregate, moved on."""
-        u = self.shift(turn, [name for name in turn.start if name.startswith(f"{layer}.")])
+        u = self._shift(server, [name for name in server.sent if name.startswith(f"{layer}.")])
         product = u.get(layer)
         if not isinstance(product, Stack):
             A, B = (
-                self.step(turn.before[0][f"{layer}.{n}"][0], new, u[f"{layer}.{n}"])
+                self._step(server.before[0][f"{layer}.{n}"][0], new, u[f"{layer}.{n}"])
                 for n, new in zip("AB", aggregate.server_factors, strict=False)
             )
             return replace(aggregate, server_factors=Factors(A, B))
@@ -139,25 +144,25 @@ class DualShift:
             return aggregate
         terms = [aggregate.update_factors().times(self.d), product[0]]
         if not aggregate.merge:
-            terms.append(turn.server_update(layer).times(1 - self.d))
+            terms.append(server.server_update(layer).times(1 - self.d))
         U, S, V = low_rank.svd(low_rank.add(*terms), aggregate.rank)
         return Aggregate(Factors(V.T, U * S), aggregate.ideal, aggregate.scaling, aggregate.rank, "B", merge=aggregate.merge)
 
-    def head(self, turn: Turn, before: Parameters, mean: Parameters) -> Parameters:
+    def head(self, server: ServerView, before: Parameters, mean: Parameters) -> Parameters:
         """The head, moved on alike."""
-        u = self.shift(turn, list(mean))
-        return {name: self.step(before[name], mean[name], u[name]) for name in mean}
+        u = self._shift(server, list(mean))
+        return {name: self._step(before[name], mean[name], u[name]) for name in mean}
 
-    def step(self, before: Tensor, mean: Tensor, u: Stack | Tensor) -> Tensor:
+    def _step(self, before: Tensor, mean: Tensor, u: Stack | Tensor) -> Tensor:
         """before + d (mean - before) + u, number by number; exactly mean + u where d = 1."""
         return torch.lerp(before, mean, self.d) + (u[0] if isinstance(u, Tensor) else 0)
 
-    def shift(self, turn: Turn, names: list[str]) -> Movement:
+    def _shift(self, server: ServerView, names: list[str]) -> Movement:
         """The mean of all scaled duals for some of the parameters, this round's movements in it."""
-        start, trained = ({name: model[name] for name in names} for model in (turn.start, turn.result))
-        total = summed(scaled(movement(start, trained, turn.base, self.space, torch.float64), self.a / self.clients))
-        self.memory.add(self.state, total, torch.zeros(1, dtype=torch.long))
-        return self.memory.read(self.state, total, torch.zeros(1, dtype=torch.long))
+        start, sent = ({name: model[name] for name in names} for model in (server.start, server.sent))
+        total = summed(scaled(movement(start, sent, server.base, self.space, torch.float64), self.a / self.clients))
+        self.duals.add(self.state, total)
+        return self.duals.read(self.state, total)
 
 
 def summed(moved: Movement) -> Movement:

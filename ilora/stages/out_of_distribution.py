@@ -6,8 +6,9 @@ A tension on purpose: inside a client strange samples count more, and a client f
 import torch
 from torch import Tensor
 
-from ilora.stages.context import RunSetting, Turn
+from ilora.stages.context import ClientView, RunSetting, ServerView
 from ilora.stages.objectives import cross_entropy, per_sample
+from ilora.stages.stage import Stage
 from ilora.stages.weighting import samples
 from ilora.training.client_model import Parameters
 from ilora.training.local_work import Step
@@ -28,7 +29,7 @@ def sample_weights(score: Tensor, form: str, quantile: float, beta: float, kappa
     return w / w.mean()
 
 
-class PseudoOut:
+class PseudoOut(Stage):
     """F_k = mean_i w_i CE_i, the samples that look strange to the received model weighing more; after `warmup` rounds."""
 
     def __init__(
@@ -44,12 +45,12 @@ class PseudoOut:
         self.detector, self.warmup = detector, warmup
         self.shape = (form, quantile, beta, kappa)
 
-    def begin(self, turn: Turn) -> Parameters:
+    def begin(self, view: ClientView) -> Parameters:
         """Every sample's weight (C, n), beside the sorted indices of the samples, padded behind."""
-        if turn.index <= self.warmup:
+        if view.index <= self.warmup:
             return {}
         ids, weights = [], []
-        for own, logits in zip(turn.samples, turn.local_logits, strict=True):
+        for own, logits in zip(view.samples, view.local_logits, strict=True):
             order = own.argsort()
             ids.append(own[order])
             weights.append(sample_weights(strangeness(logits, self.detector), *self.shape)[order])
@@ -64,11 +65,27 @@ class PseudoOut:
         return (step.given["weights"].gather(1, place) * per_sample(step)).mean(1)
 
 
-def confidence(turn: Turn, detector: str = "energy", warmup: int = 3, gentleness: float = 2.0) -> Tensor:
-    """p_k ~ n_k exp((c_k - mean c) / (std c * gentleness)), c_k how ordinary its samples look to the received model."""
-    if turn.index <= warmup:
-        return samples(turn)
-    c = torch.stack([-strangeness(logits, detector).mean() for logits in turn.local_logits])
-    turn.columns["confidence"] = c
-    z = (c - c.mean()) / c.std(unbiased=False).clamp_min(1e-6)
-    return (turn.counts.log() + z / gentleness).softmax(0)  # in logarithms, where no power overflows
+class Confidence(Stage):
+    """p_k ~ n_k exp((c_k - mean c) / (std c * gentleness)), c_k how ordinary its samples look to the received model.
+
+    c_k is measured and reported by the client, after `warmup` rounds.
+    """
+
+    def __init__(self, setting: RunSetting, detector: str = "energy", warmup: int = 3, gentleness: float = 2.0) -> None:
+        self.detector, self.warmup, self.gentleness = detector, warmup, gentleness
+
+    def end(self, view: ClientView) -> Parameters:
+        """c_k (C,)."""
+        if view.index <= self.warmup:
+            return {}
+        c = torch.stack([-strangeness(logits, self.detector).mean() for logits in view.local_logits])
+        view.work.columns["confidence"] = c
+        return {"confidence": c}
+
+    def __call__(self, server: ServerView) -> Tensor:
+        """The weights (C,)."""
+        if server.index <= self.warmup:
+            return samples(server)
+        c = self.reported(server)["confidence"]
+        z = (c - c.mean()) / c.std(unbiased=False).clamp_min(1e-6)
+        return (server.counts.log() + z / self.gentleness).softmax(0)  # in logarithms, where no power overflows

@@ -5,17 +5,21 @@ classes. A group is used for one update, so the ratio to the policy that drew it
 AER (arXiv:2510.10959) adds an entropy bonus that adapts, a reconstruction; here the server holds its coefficient (ours).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ilora.randomness import torch_generator
-from ilora.stages.context import RunSetting, Turn
+from ilora.stages.context import ClientView, RunSetting, ServerView
 from ilora.stages.out_of_distribution import BEHIND
+from ilora.stages.stage import Stage
 from ilora.training.client_model import Parameters
 from ilora.training.local_work import Step
 
 PASSES = 8  # the k of pass@k beside 1
+FIRST = "reference/"  # how the names of the first policy's parameters begin
 
 
 def advantages(rewards: Tensor) -> Tensor:
@@ -57,12 +61,12 @@ def next_alpha(alpha: Tensor, measured: Tensor, target: Tensor, eta: float, grea
     return (alpha + eta * (target - measured)).clamp(0, greatest)
 
 
-class Grpo:
+class Grpo(Stage):
     """F = -mean_j A_j log pi(y_j|x) - lambda H(pi) + kl KL(pi || pi_ref), averaged over the prompts of a batch.
 
     lambda is alpha_t by difficulty ("adaptive", AER), alpha_t for every prompt ("controller"), a constant ("fixed"), or 0
-    ("none"). Each round starts by measuring the received policy on the clients' own prompts. State: "alpha" (), "anchor" (),
-    H_0, and "reference/<name>", the server's first model.
+    ("none"). Each round starts by measuring the received policy on the clients' own prompts. The server's state: "alpha" (),
+    "anchor" (), H_0, and "reference/<name>", its first model, which it sends where KL counts.
     """
 
     def __init__(
@@ -80,63 +84,39 @@ class Grpo:
         self.group, self.bonus, self.kl = group, bonus, kl
         self.tau, self.rho, self.eta, self.alpha_max = tau, rho, eta, alpha_max
         constant = coefficient if bonus == "fixed" else 0.0
-        self.state: Parameters = {"alpha": torch.tensor(constant, device=setting.device)}
+        self.state = {"alpha": torch.tensor(constant, device=setting.device)}
 
-    def begin(self, turn: Turn) -> Parameters:
+    def broadcast(self, server: ServerView) -> Parameters:
+        """alpha, and the first policy where KL counts."""
+        if server.index == 1:
+            first, _ = server.before
+            self.state |= {f"{FIRST}{name}": tensor[0].clone() for name, tensor in first.items()}
+        reference = {name: t.expand(len(server.ids), *t.shape) for name, t in self.state.items() if name.startswith(FIRST)}
+        return {"alpha": self.state["alpha"].expand(len(server.ids)), **(reference if self.kl else {})}
+
+    def begin(self, view: ClientView) -> Parameters:
         """What the loss needs of each client: its uniform draws, alpha, and the reference's logits where KL counts."""
-        self.measure(turn)
-        if turn.index == 1:
-            server, _ = turn.before
-            self.state |= {f"reference/{name}": tensor[0].clone() for name, tensor in server.items()}
-        reference = self.reference_logits(turn, turn.samples) if self.kl else None
-        return self.tables(turn, turn.ids, turn.samples, reference)
+        self._measure(view)
+        received = self.received(view)
+        reference = view.logits(first_policy(view, received), view.samples) if self.kl else None
+        return {**tables(view, view.ids, view.samples, self.group, reference), "alpha": received["alpha"]}
 
-    def measure(self, turn: Turn) -> None:
-        """Leave in the record how sure and how right the received policy is on each client's prompts."""
-        p, labels = turn.counts / turn.counts.sum(), [turn.engine.data.labels[own] for own in turn.samples]
-        pairs = list(zip(turn.local_logits, labels, strict=True))
+    def _measure(self, view: ClientView) -> None:
+        """Leave in the record how sure and how right the received policy is on each client's prompts; report how sure."""
+        pairs = [(logits, view.labels(own)) for logits, own in zip(view.local_logits, view.samples, strict=True)]
         H = torch.stack([entropy(logits).mean() for logits, _ in pairs])
-        self.state.setdefault("anchor", p @ H)
-        turn.columns |= {
+        view.work.report[self.key] = {"entropy": H}
+        view.work.columns |= {
             "entropy": H,
-            "entropy_target": (self.tau * self.state["anchor"]).expand(len(H)),
-            "alpha": self.state["alpha"].expand(len(H)),
             "pass_1": torch.stack([pass_at(1, logits, y).mean() for logits, y in pairs]),
             f"pass_{PASSES}": torch.stack([pass_at(PASSES, logits, y).mean() for logits, y in pairs]),
-            "group_correct": torch.stack([self.groups(turn, k, *pair) for k, pair in zip(turn.ids, pairs, strict=True)]),
+            "group_correct": torch.stack([self._groups(view, k, *pair) for k, pair in zip(view.ids, pairs, strict=True)]),
         }
 
-    def groups(self, turn: Turn, k: int, logits: Tensor, labels: Tensor) -> Tensor:
+    def _groups(self, view: ClientView, k: int, logits: Tensor, labels: Tensor) -> Tensor:
         """(G + 1,) for how many prompts of client k none, one, ... all of a group of answers are right."""
-        right = draw_answers(logits, self.uniforms(turn, k, len(labels))) == labels[:, None]
+        right = draw_answers(logits, uniforms(view, k, len(labels), self.group)) == labels[:, None]
         return torch.bincount(right.sum(1), minlength=self.group + 1).float()
-
-    def uniforms(self, turn: Turn, k: int, prompts: int) -> Tensor:
-        """(n, G) the draws of client k in this round, one row for each of its prompts."""
-        generator = torch_generator(turn.setting.seed, "grpo", turn.index, k)
-        return torch.rand(prompts, self.group, generator=generator).to(turn.setting.device)
-
-    def reference_logits(self, turn: Turn, samples: list[Tensor]) -> list[Tensor]:
-        """What the first policy answers to some lists of samples; the passes are counted."""
-        _, base = turn.before
-        one = {name.removeprefix("reference/"): t[None] for name, t in self.state.items() if name.startswith("reference/")}
-        turn.forwards += sum(map(len, samples))
-        return [turn.engine.own_logits(one, base, [own])[0] for own in samples]
-
-    def tables(self, turn: Turn, ids: list[int], samples: list[Tensor], reference: list[Tensor] | None) -> Parameters:
-        """Per client, beside the sorted indices of its samples, padded behind: draws (C, n, G), reference (C, n, classes)."""
-        order = [own.argsort() for own in samples]
-        pad = torch.nn.utils.rnn.pad_sequence
-        chosen = [own[o] for own, o in zip(samples, order, strict=True)]
-        draws = [self.uniforms(turn, k, len(own))[o] for k, own, o in zip(ids, samples, order, strict=True)]
-        given = {
-            "samples": pad(chosen, batch_first=True, padding_value=BEHIND),
-            "uniforms": pad(draws, batch_first=True),
-            "alpha": self.state["alpha"].expand(len(ids)),
-        }
-        if reference is not None:
-            given["reference"] = pad([logits[o] for logits, o in zip(reference, order, strict=True)], batch_first=True)
-        return given
 
     def __call__(self, step: Step) -> Tensor:
         """The loss of each client (K,). Where a table "rewards" (K, n, classes) is given it scores answers, else the label."""
@@ -147,21 +127,52 @@ class Grpo:
         answers = draw_answers(step.logits.detach(), own["uniforms"])
         scored = rewards.gather(-1, answers)
         loss = -(advantages(scored) * log_p.gather(-1, answers)).mean(-1)
-        loss = loss - self.explore(step.given["alpha"][:, None], scored.mean(-1)) * entropy(step.logits)
+        loss = loss - self._explore(step.given["alpha"][:, None], scored.mean(-1)) * entropy(step.logits)
         if self.kl:
             loss = loss + self.kl * divergence(step.logits, own["reference"])
         return loss.mean(1)
 
-    def explore(self, alpha: Tensor, correct: Tensor) -> Tensor:
+    def _explore(self, alpha: Tensor, correct: Tensor) -> Tensor:
         """lambda (K, b): the price of certainty at each prompt."""
         return difficulty_bonus(alpha, correct, self.rho) if self.bonus == "adaptive" else alpha
 
-    def end(self, turn: Turn) -> None:
+    def update(self, server: ServerView) -> None:
         """The server moves alpha by the entropies that the clients sent."""
+        reported = self.reported(server)["entropy"]
+        H, alpha = server.share @ reported, self.state["alpha"]
+        self.state.setdefault("anchor", H)
+        target = self.tau * self.state["anchor"]
+        server.columns["entropy_target"], server.columns["alpha"] = target.expand(len(reported)), alpha.expand(len(reported))
         if self.bonus in ("adaptive", "controller"):
-            H = (turn.counts / turn.counts.sum()) @ turn.columns["entropy"]
-            target = self.tau * self.state["anchor"]
-            self.state["alpha"] = next_alpha(self.state["alpha"], H, target, self.eta, self.alpha_max)
+            self.state["alpha"] = next_alpha(alpha, H, target, self.eta, self.alpha_max)
+
+
+def first_policy(view: ClientView, received: Parameters) -> Parameters:
+    """The server's first model as each client would have received it, cut to the slots that it has."""
+    first = {name.removeprefix(FIRST): own for name, own in received.items() if name.startswith(FIRST)}
+    owned = view.spread(first, view.owned, view.owned)
+    return {name: own * owned[name] for name, own in first.items()}
+
+
+def tables(view: ClientView, ids: Sequence[int], samples: list[Tensor], group: int, reference: list[Tensor] | None) -> Parameters:
+    """Per client, beside the sorted indices of its samples, padded behind: draws (C, n, G), reference (C, n, classes)."""
+    order = [own.argsort() for own in samples]
+    pad = torch.nn.utils.rnn.pad_sequence
+    chosen = [own[o] for own, o in zip(samples, order, strict=True)]
+    draws = [uniforms(view, k, len(own), group)[o] for k, own, o in zip(ids, samples, order, strict=True)]
+    given = {
+        "samples": pad(chosen, batch_first=True, padding_value=BEHIND),
+        "uniforms": pad(draws, batch_first=True),
+    }
+    if reference is not None:
+        given["reference"] = pad([logits[o] for logits, o in zip(reference, order, strict=True)], batch_first=True)
+    return given
+
+
+def uniforms(view: ClientView, k: int, prompts: int, group: int) -> Tensor:
+    """(n, G) the draws of client k in this round, one row for each of its prompts."""
+    generator = torch_generator(view.setting.seed, "grpo", view.index, k)
+    return torch.rand(prompts, group, generator=generator).to(view.setting.device)
 
 
 def look_up(table: Tensor, place: Tensor) -> Tensor:

@@ -1,13 +1,15 @@
 """A proximal term as strong as a client's loss landscape is rough (RI-FedAvg, arXiv:2602.10595, a reconstruction)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ilora.lora.factors import Stack
 from ilora.randomness import torch_generator
-from ilora.stages.context import RunSetting, Turn
-from ilora.stages.objectives import cross_entropy
-from ilora.stages.proximal import inner, movement
+from ilora.stages.context import ClientView, RunSetting
+from ilora.stages.objectives import cross_entropy, inner, movement
+from ilora.stages.stage import Stage
 from ilora.training.client_model import Parameters, layer_stack
 from ilora.training.local_work import Step
 
@@ -42,12 +44,15 @@ def reach(stack: Stack, towards: Stack, target: Tensor) -> Tensor:
     return low.exp2()
 
 
-class Roughness:
+class Roughness(Stage):
     """F_k + pull/2 rho_k ||theta - theta_t||^2, rho_k the client's roughness index, raw or saturated as I / (I + saturation).
 
     The index is measured where a client stands after local training, every `refresh` rounds, on one batch, along `directions`
-    random directions in A and B that move each layer's update by `radius` ||theta_0||. State: "roughness" (N,), 0 at first.
+    random directions in A and B that move each layer's update by `radius` ||theta_0||. A client remembers its "roughness", 0 at
+    first.
     """
+
+    client_memory = ("",)
 
     def __init__(
         self,
@@ -65,11 +70,14 @@ class Roughness:
         self.setting = setting
         self.pull, self.index, self.saturation, self.normalise, self.space = pull, index, saturation, normalise, space
         self.refresh, self.directions, self.points, self.radius = refresh, directions, points, radius
-        self.state: Parameters = {"roughness": torch.zeros(setting.clients, device=setting.device)}
 
-    def begin(self, turn: Turn) -> Parameters:
+    def remember(self, ids: Sequence[int]) -> Parameters:
+        """Nobody was measured yet."""
+        return {"roughness": torch.zeros(len(ids), device=self.setting.device)}
+
+    def begin(self, view: ClientView) -> Parameters:
         """How hard each client is pulled in this round, lambda rho_k (C,)."""
-        index = turn.columns["roughness"] = self.state["roughness"][torch.tensor(turn.ids)]
+        index = view.work.columns["roughness"] = self.remembered(view)["roughness"]
         return {"pull": self.pull * (index if self.index == "raw" else index / (index + self.saturation))}
 
     def __call__(self, step: Step) -> Tensor:
@@ -77,31 +85,32 @@ class Roughness:
         moved = movement(step.start, step.parameters, step.base, self.space)
         return cross_entropy(step) + step.given["pull"] / 2 * inner(moved, moved)
 
-    def end(self, turn: Turn) -> None:
-        """Measure those who took part, where they stand now."""
-        if (turn.index - 1) % self.refresh == 0:
-            slices = torch.stack([self.look(turn, m) for m in range(self.directions)], 1)
-            self.state["roughness"][torch.tensor(turn.ids)] = roughness(slices, self.normalise)
+    def end(self, view: ClientView) -> Parameters:
+        """Measure where the clients stand now."""
+        if (view.index - 1) % self.refresh == 0:
+            slices = torch.stack([self._look(view, m) for m in range(self.directions)], 1)
+            self.remembered(view)["roughness"] = roughness(slices, self.normalise)
+        return {}
 
-    def look(self, turn: Turn, m: int) -> Tensor:
+    def _look(self, view: ClientView, m: int) -> Tensor:
         """(C, S) losses of one fixed batch of each client along direction m, from -1 to 1."""
-        batch = [own[: self.setting.batch_size] for own in turn.samples]
-        direction = self.direction(turn, m)
-        losses = []
+        batch = [own[: self.setting.batch_size] for own in view.samples]
+        step, losses = direction(view, m, self.radius), []
         for t in torch.linspace(-1, 1, self.points).tolist():
-            there = {name: tensor + t * direction[name] if name in direction else tensor for name, tensor in turn.result.items()}
-            losses.append(torch.stack([own.mean() for own in turn.sample_losses(there, batch)]))
+            there = {name: tensor + t * step[name] if name in step else tensor for name, tensor in view.result.items()}
+            losses.append(torch.stack([own.mean() for own in view.sample_losses(there, batch)]))
         return torch.stack(losses, 1)
 
-    def direction(self, turn: Turn, m: int) -> Parameters:
-        """Gaussian steps in every A and B, drawn for each client, zero in slots it lacks, scaled to the radius layer by layer."""
-        draws = [torch_generator(self.setting.seed, "roughness", turn.index, client, m) for client in turn.ids]
-        found: Parameters = {}
-        for layer in turn.layers:
-            now = layer_stack(turn.result, layer, turn.ranks)
-            A, B = (torch.stack([torch.randn(x.shape[1:], generator=g) for g in draws]).to(x) for x in (now.A, now.B))
-            A, B = A * turn.owned[:, :, None], B * turn.owned[:, None, :]
-            target = self.radius * self.setting.weight_norms[layer] / turn.base.scales
-            c = reach(now, Stack(A, B, turn.ranks), target)[:, None, None]
-            found |= {f"{layer}.A": c * A, f"{layer}.B": c * B}
-        return found
+
+def direction(view: ClientView, m: int, radius: float) -> Parameters:
+    """Gaussian steps in every A and B, drawn for each client, zero in slots it lacks, scaled to the radius layer by layer."""
+    draws = [torch_generator(view.setting.seed, "roughness", view.index, client, m) for client in view.ids]
+    found: Parameters = {}
+    for layer in view.layers:
+        now = layer_stack(view.result, layer, view.ranks)
+        A, B = (torch.stack([torch.randn(x.shape[1:], generator=g) for g in draws]).to(x) for x in (now.A, now.B))
+        A, B = A * view.owned[:, :, None], B * view.owned[:, None, :]
+        target = radius * view.setting.weight_norms[layer] / view.base.scales
+        c = reach(now, Stack(A, B, view.ranks), target)[:, None, None]
+        found |= {f"{layer}.A": c * A, f"{layer}.B": c * B}
+    return found

@@ -1,4 +1,7 @@
-"""Stage 6: how much does a client count? An ingredient maps the turn to weights p (C,) that sum to 1."""
+"""Stage 6: how much does a client count? An ingredient maps the server's view to weights p (C,) that sum to 1.
+
+What the server cannot know, a client reports: one number.
+"""
 
 import torch
 from torch import Tensor
@@ -6,47 +9,62 @@ from torch import Tensor
 from ilora import diagnostics
 from ilora.lora import low_rank
 from ilora.lora.aggregation import weighted_update
-from ilora.stages.context import Turn
+from ilora.stages.context import ClientView, RunSetting, ServerView
+from ilora.stages.stage import Stage
+from ilora.training.client_model import Parameters
 
 
-def samples(turn: Turn) -> Tensor:
+def samples(server: ServerView) -> Tensor:
     """p_k = n_k / sum n (FedAvg)."""
-    return turn.counts / turn.counts.sum()
+    return server.share
 
 
-def update_norm(turn: Turn) -> Tensor:
-    """p_k = S_k / sum S with S_k = ||Delta W_k||_F over all layers (HetLoRA, arXiv:2401.06432, sparsity-weighted aggregation)."""
-    squares = torch.zeros_like(turn.counts)
-    for layer in turn.layers:
-        squares += diagnostics.norms(turn.stack(turn.result, layer)).square() * turn.base.scales.square()
-    size = squares.sqrt()
-    return size / size.sum() if size.sum() > 0 else samples(turn)
+class UpdateNorm(Stage):
+    """p_k = S_k / sum S with S_k = ||Delta W_k||_F over all layers (HetLoRA, arXiv:2401.06432, sparsity-weighted aggregation).
+
+    S_k is measured and reported by the client, before it gives any slot up.
+    """
+
+    def __init__(self, setting: RunSetting) -> None:
+        pass
+
+    def end(self, view: ClientView) -> Parameters:
+        """S_k (C,)."""
+        squares = torch.zeros(len(view.ids), device=view.setting.device)
+        for layer in view.layers:
+            squares += diagnostics.norms(view.stack(view.result, layer)).square() * view.base.scales.square()
+        return {"norm": squares.sqrt()}
+
+    def __call__(self, server: ServerView) -> Tensor:
+        """The weights (C,); those of the samples where nobody has moved."""
+        size = self.reported(server)["norm"]
+        return size / size.sum() if size.sum() > 0 else samples(server)
 
 
-def rank_aware(turn: Turn) -> Tensor:
+def rank_aware(server: ServerView) -> Tensor:
     """p_k = n_k r_k / sum n r (AFLoRA, arXiv:2505.24773; the form is ours)."""
-    share = turn.counts * turn.budget
+    share = server.counts * server.budget
     return share / share.sum()
 
 
-def uniform(turn: Turn) -> Tensor:
+def uniform(server: ServerView) -> Tensor:
     """p_k = 1/C."""
-    return torch.full_like(turn.counts, 1 / len(turn.ids))
+    return torch.full_like(server.counts, 1 / len(server.ids))
 
 
-def inverse_truncation(turn: Turn, floor: float = 0.1) -> Tensor:
+def inverse_truncation(server: ServerView, floor: float = 0.1) -> Tensor:
     """p_k ~ 1 / (e_k + floor), e_k = ||W_t - W_{t,k}||_F^2 / ||G_t||_F^2 what rank r_k could not hold of the server's model.
 
     Our reading of FedHL (arXiv:2505.18494), which chooses p to shrink a bound on the drift that truncation causes. The same
     for all while the server holds nothing; who holds everything counts at most 1 / floor.
     """
-    errors, size = torch.zeros(len(turn.ids)), 0.0
-    for layer in turn.layers:
-        start, offset = turn.stack(turn.start, layer), turn.base.offsets.get(layer)
-        held = turn.server_update(layer)
-        size += low_rank.norm(held) ** 2
-        for k in range(len(turn.ids)):
-            own = weighted_update(start, torch.eye(len(start))[k], turn.setting.scaling, offset)
-            errors[k] += low_rank.norm(low_rank.difference(held, own)) ** 2
-    p = 1 / (errors.to(turn.counts) / max(size, 1e-12) + floor)
+    errors, size = torch.zeros(len(server.ids)), 0.0
+    for layer in server.layers:
+        start, offset = server.stack(server.start, layer), server.base.offsets.get(layer)
+        whole = server.server_update(layer)
+        size += low_rank.norm(whole) ** 2
+        for k in range(len(server.ids)):
+            own = weighted_update(start, torch.eye(len(start))[k], server.setting.scaling, offset)
+            errors[k] += low_rank.norm(low_rank.difference(whole, own)) ** 2
+    p = 1 / (errors.to(server.counts) / max(size, 1e-12) + floor)
     return p / p.sum()

@@ -76,13 +76,13 @@ def test_clients_train_on_their_own_style_and_are_tested_in_it_the_server_in_all
         simulation, plain = Simulation(experiment), Simulation(experiment.replace(skew="iid"))
     styles = simulation.task.styles
     assert simulation.client_data.styles == client_styles(tuple(styles), 7) == simulation.facts.styles
-    for own, style in zip(simulation.shares, simulation.client_data.styles, strict=True):
+    for own, style in zip(simulation.client_data.shares, simulation.client_data.styles, strict=True):
         raw = Data({"pixel_values": plain.train.inputs["pixel_values"][own]}, plain.train.labels[own])
         got = simulation.engine.data.inputs["pixel_values"][own]
         assert torch.equal(got, in_style(raw, styles[style]).inputs["pixel_values"])
-    assert torch.equal(simulation.train.labels, plain.train.labels)
+    assert torch.equal(simulation.client_data.train.labels, plain.train.labels)
     inverted = inversion(plain.test.inputs["pixel_values"])
-    assert torch.equal(simulation.test.inputs["pixel_values"][4::5], inverted[4::5])
+    assert torch.equal(simulation.client_data.test.inputs["pixel_values"][4::5], inverted[4::5])
 
     record = simulation.next_round()
     turn = simulation.open_turn(2)  # everyone now holds a cut of one server model

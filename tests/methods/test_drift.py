@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ilora.stages.contrastive import contrastive
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -14,7 +15,6 @@ from ilora.experiment import Experiment
 from ilora.methods.recipes import drift
 from ilora.randomness import numpy_generator
 from ilora.simulation.round_loop import Simulation
-from ilora.stages.contrastive import contrastive
 from ilora.stages.objectives import per_sample
 from ilora.stages.out_of_distribution import sample_weights, strangeness
 from ilora.stages.roughness import roughness
@@ -195,17 +195,17 @@ def test_feddyn_in_factor_space_is_the_authors_code_on_lists_of_numbers():
     """theta_k by SGD on F_k + alpha_k (<theta, h_k - theta_t> + |theta|^2 / 2); h_k += theta_k - theta_t; mean + mean of h."""
     experiment = toy_experiment(method="feddyn", options={"gamma": 0.2, "space": "factor"}, **ALIKE)
     simulation, alpha = Simulation(experiment), 0.2
-    names = [*(f"{layer}.{factor}" for layer in simulation.layers for factor in "AB"), *simulation.head]
-    sizes = np.array([len(share) for share in simulation.shares], float)
+    names = [*(f"{layer}.{factor}" for layer in simulation.server.layers for factor in "AB"), *simulation.server.head]
+    sizes = np.array([len(share) for share in simulation.client_data.shares], float)
     h = [dict.fromkeys(names, 0.0) for _ in range(4)]
-    theta = {name: tensor[0].double() for name, tensor in simulation.server()[0].items()}
+    theta = {name: tensor[0].double() for name, tensor in simulation.server.model()[0].items()}
     for t in range(1, 5):
         ids = participants(4, 0.5, experiment.seed, t)
         trained = []
         for k in ids:
             weight = alpha / (sizes[k] / sizes.sum() * 4)
             own = train_plainly(
-                experiment, simulation.shares[k], t, k, theta,
+                experiment, simulation.client_data.shares[k], t, k, theta,
                 lambda own, k=k, weight=weight, theta=theta: weight
                 * sum((own[n] * (h[k][n] - theta[n])).sum() + own[n].square().sum() / 2 for n in names),
             )  # fmt: skip
@@ -216,7 +216,7 @@ def test_feddyn_in_factor_space_is_the_authors_code_on_lists_of_numbers():
         }  # fmt: skip
         theta = {name: torch.as_tensor(tensor) for name, tensor in theta.items()}
         simulation.next_round()
-        now = simulation.server()[0]
+        now = simulation.server.model()[0]
         for name in names:
             np.testing.assert_allclose(now[name][0], theta[name], atol=2e-5, err_msg=f"round {t}, {name}")
 
@@ -225,7 +225,7 @@ def test_in_product_space_feddyn_is_the_dense_one_where_no_rank_is_cut():
     """With one client of full rank the dual is a dense matrix: theta = G_k + u, u the sum of all movements."""
     experiment = toy_experiment(method="feddyn", options={"gamma": 0.5}, ranks=[10], optimizer="sgd", lr=5e-2)
     simulation = Simulation(experiment)
-    u = dict.fromkeys(simulation.layers, 0.0)
+    u = dict.fromkeys(simulation.server.layers, 0.0)
     for _ in range(4):
         record = simulation.next_round()
         for name, G in updates(simulation).items():
@@ -271,7 +271,7 @@ def test_scaffold_is_option_ii_on_lists_of_numbers(monkeypatch):
     monkeypatch.setattr("ilora.training.optimizers.MOMENTUM", 0.0)
     experiment = toy_experiment(method="scaffold", **ALIKE)
     simulation = Simulation(experiment)
-    theta = {name: tensor[0].double() for name, tensor in simulation.server()[0].items()}
+    theta = {name: tensor[0].double() for name, tensor in simulation.server.model()[0].items()}
     c = {name: torch.zeros_like(tensor) for name, tensor in theta.items()}
     c_k = [dict(c) for _ in range(4)]
     for t in range(1, 6):
@@ -279,7 +279,7 @@ def test_scaffold_is_option_ii_on_lists_of_numbers(monkeypatch):
         for k in participants(4, 0.5, experiment.seed, t):
             tilt = {name: c[name] - c_k[k][name] for name in theta}
             push = lambda own, tilt=tilt: sum((own[n] * tilt[n]).sum() for n in own)  # noqa: E731
-            own = train_plainly(experiment, simulation.shares[k], t, k, theta, push, momentum=0.0)
+            own = train_plainly(experiment, simulation.client_data.shares[k], t, k, theta, push, momentum=0.0)
             trained.append(own)
             new[k] = {name: c_k[k][name] - c[name] + (theta[name] - own[name]) / (5 * experiment.lr) for name in theta}
         theta = {name: sum(own[name] for own in trained) / 2 for name in theta}
@@ -288,7 +288,7 @@ def test_scaffold_is_option_ii_on_lists_of_numbers(monkeypatch):
         for k, variate in new.items():
             c_k[k] = variate
         simulation.next_round()
-        now = simulation.server()[0]
+        now = simulation.server.model()[0]
         for name, want in theta.items():
             np.testing.assert_allclose(now[name][0], want, atol=2e-5, err_msg=f"round {t}, {name}")
             np.testing.assert_allclose(simulation.stages["correction"].state[f"c/{name}"], c[name], atol=1e-5)
@@ -304,9 +304,9 @@ def test_fedadam_is_adam_in_numpy_on_the_averaged_change(tau):
     m: dict[str, Any] = {}
     v: dict[str, Any] = {}
     for _ in range(4):
-        before = {name: tensor[0].numpy().astype(float) for name, tensor in simulation.server()[0].items()}
+        before = {name: tensor[0].numpy().astype(float) for name, tensor in simulation.server.model()[0].items()}
         record = simulation.next_round()
-        for name, tensor in simulation.server()[0].items():
+        for name, tensor in simulation.server.model()[0].items():
             if name.startswith("head."):
                 continue
             layer, factor = name[:-2], name[-1]
@@ -425,7 +425,7 @@ def test_every_sample_meets_its_own_weight():
         weights = dict(zip(given["samples"][k].tolist(), given["weights"][k].tolist(), strict=True))
         want = sample_weights(strangeness(turn.local_logits[k], "energy"), "soft", 0.75, 1.0, 1.0)
         assert [weights[i] for i in own.tolist()] == pytest.approx(want.tolist())
-        step = work[k : k + 1].step(engine.model.forward, simulation.train, slice_clients(turn.start, [k]), 0)
+        step = work[k : k + 1].step(engine.model.forward, simulation.client_data.train, slice_clients(turn.start, [k]), 0)
         w = np.array([weights[i] for i in work.batches[k, 0].tolist()])
         assert float(objective(step)) == pytest.approx(float((w * per_sample(step)[0].numpy()).mean()))
 
@@ -450,7 +450,7 @@ def test_every_direction_moves_each_layer_by_the_radius():
         turn.shared = simulation.stages["sharing"](turn)
         turn.trained = simulation.engine.train(simulation.local_work(turn), lambda done, of: None)
         direction = simulation.stages["objective"].direction(turn, 0)
-        for name, layer in simulation.layers.items():
+        for name, layer in simulation.server.layers.items():
             A, B = turn.result[f"{name}.A"].double(), turn.result[f"{name}.B"].double()
             there = (B + direction[f"{name}.B"]) @ (A + direction[f"{name}.A"])
             moved = turn.base.scales[:, None, None] * (there - B @ A)
@@ -484,7 +484,7 @@ def test_fedadamw_is_a_plain_loop_over_lists_of_numbers():
     """AdamW from v = its mean, n counted on, rate (1 - 0.5) eta, then + 0.5 D_G / K; x + the mean change."""
     experiment = toy_experiment(method="fedadamw", **(ALIKE | {"lr": 1e-2}))
     simulation = Simulation(experiment)
-    theta = {name: tensor[0].double() for name, tensor in simulation.server()[0].items()}
+    theta = {name: tensor[0].double() for name, tensor in simulation.server.model()[0].items()}
     direction: dict[str, Any] = {name: torch.zeros_like(x) for name, x in theta.items()}
     v_mean = dict.fromkeys(theta, 0.0)
     for t in range(1, 5):
@@ -493,7 +493,7 @@ def test_fedadamw_is_a_plain_loop_over_lists_of_numbers():
             own = {name: tensor.clone() for name, tensor in theta.items()}
             m = {name: torch.zeros_like(tensor) for name, tensor in theta.items()}
             v = {name: torch.full_like(tensor, v_mean[name]) for name, tensor in theta.items()}
-            plan = batch_plan(simulation.shares[k], 5, 5, numpy_generator(experiment.seed, "batches", t, k))
+            plan = batch_plan(simulation.client_data.shares[k], 5, 5, numpy_generator(experiment.seed, "batches", t, k))
             for i, index in enumerate(torch.tensor(plan), start=1):
                 leaves = {name: tensor.requires_grad_() for name, tensor in own.items()}
                 slopes = dict(zip(leaves, torch.autograd.grad(plain_loss(leaves, index), list(leaves.values())), strict=True))
@@ -509,7 +509,7 @@ def test_fedadamw_is_a_plain_loop_over_lists_of_numbers():
         v_mean = {name: float(sum(v[name].mean() for v in moments) / 2) for name in theta}
         theta = {name: theta[name] + direction[name] for name in theta}
         simulation.next_round()
-        now = simulation.server()[0]
+        now = simulation.server.model()[0]
         for name, want in theta.items():
             np.testing.assert_allclose(now[name][0], want, atol=1e-4, err_msg=f"round {t}, {name}")
             kept = simulation.stages["correction"].state[f"v/{name}"]

@@ -83,10 +83,10 @@ def test_both_engines_agree(variant):
 @variants
 def test_zero_learning_leaves_every_member_unchanged(variant):
     simulation = Simulation(toy_experiment(**(MIXED | variant | {"lr": 0.0})))
-    before = [simulation.engine.logits(*member.server(), simulation.test) for member in simulation.members]
+    before = [simulation.engine.logits(*member.model(), simulation.client_data.test) for member in simulation.servers]
     for _ in range(2):
         simulation.next_round()
-    after = [simulation.engine.logits(*member.server(), simulation.test) for member in simulation.members]
+    after = [simulation.engine.logits(*member.model(), simulation.client_data.test) for member in simulation.servers]
     torch.testing.assert_close(before, after, atol=1e-5, rtol=0)
 
 
@@ -114,14 +114,14 @@ def test_every_member_is_a_federated_run_of_its_own_on_the_same_clients_and_batc
         Simulation(ensemble_of(3)).members[2],
     )
     lone.head, lone.layers, lone.stages = third.head, third.layers, third.stages
-    heads = [member.head["head.classifier.weight"] for member in own.members]
+    heads = [member.head["head.classifier.weight"] for member in own.servers]
     assert not any(torch.equal(one, other) for one, other in ((heads[0], heads[1]), (heads[1], heads[2])))
     for _ in range(2):
         own.next_round()
         first.next_round()
         lone.next_round()
-    same_model(own.members[0], first, 0)
-    same_model(own.members[2], lone, 0)
+    same_model(own.servers[0], first, 0)
+    same_model(own.servers[2], lone, 0)
 
 
 def test_n_members_cost_n_times_the_bytes_and_passes():
@@ -133,8 +133,8 @@ def test_n_members_cost_n_times_the_bytes_and_passes():
 def test_the_ensemble_answers_with_the_mean_of_its_members_probabilities():
     simulation = Simulation(ensemble_of(3))
     record = simulation.next_round()
-    logits = torch.cat([simulation.engine.logits(*member.server(), simulation.test) for member in simulation.members])
-    p, labels = logits.double().softmax(-1), simulation.test.labels
+    logits = torch.cat([simulation.engine.logits(*member.model(), simulation.client_data.test) for member in simulation.servers])
+    p, labels = logits.double().softmax(-1), simulation.client_data.test.labels
     assert record.accuracy == pytest.approx(float((p.mean(0).argmax(-1) == labels).double().mean()))
     assert record.loss == pytest.approx(float(-p.mean(0).gather(1, labels[:, None]).log().mean()), abs=1e-5)
     found = ensemble(p, labels)
@@ -209,10 +209,10 @@ def test_a_branch_alone_is_the_model_without_the_others_slots():
     bare = dict(turn.start)
     for layer in turn.layers:
         bare[f"{layer}.B"] = bare[f"{layer}.B"] * shared[:, None, :]
-    want = simulation.engine.logits(bare, turn.base, simulation.test)
-    got = simulation.engine.logits(only(turn, "shared", turn.start), turn.base, simulation.test)
+    want = simulation.engine.logits(bare, turn.base, simulation.client_data.test)
+    got = simulation.engine.logits(only(turn, "shared", turn.start), turn.base, simulation.client_data.test)
     torch.testing.assert_close(got, want)
-    server = simulation.engine.logits(*simulation.server(), simulation.test)[0]
+    server = simulation.engine.logits(*simulation.server.model(), simulation.client_data.test)[0]
     torch.testing.assert_close(got[2], server, atol=1e-5, rtol=0)  # the giant's shared slots are all that the server has
 
 
@@ -221,7 +221,7 @@ def test_a_clients_own_answer_is_the_mean_of_its_branches():
     turn = simulation.open_turn(1)
     turn.shared = simulation.stages["sharing"](turn)
     turn.trained = simulation._train(turn, simulation.local_work(turn), lambda fraction: None)
-    some = first_samples(simulation.test, 3)
+    some = first_samples(simulation.client_data.test, 3)
     both = [
         simulation.engine.logits(slice_clients(only(turn, branch, turn.result), [2]), turn.base[[2]], some)
         for branch in ("shared", "private")
@@ -253,7 +253,7 @@ def test_borrowed_styles_are_the_plain_loop():
     work = simulation.local_work(turn)
     assert isinstance(simulation.stages["objective"], Disentangle)
     start = only(turn, "shared", turn.start)
-    step = work.step(simulation.engine.model.forward, simulation.train, start, 0)  # type: ignore[attr-defined]
+    step = work.step(simulation.engine.model.forward, simulation.client_data.train, start, 0)  # type: ignore[attr-defined]
     state = simulation.stages["objective"].state
     for k in range(3):
         W, b = (step.parameters[f"head.classifier.{name}"][k] for name in ("weight", "bias"))

@@ -394,11 +394,11 @@ def test_the_tail_is_what_its_formula_says_and_its_gradient_is_finite_where_B_is
 )
 def test_pruned_ranks_only_shrink_and_never_below_their_least(method, options, least):
     simulation = Simulation(experiment_of(method, options=options, ranks=[1, 3, 8, 8], participation=0.75, rounds=8, lr=5e-2))
-    seen = [simulation.ranks]
+    seen = [simulation.server.ranks]
     for _ in range(8):
         record = simulation.next_round()
         assert record.clients["rank"].tolist() == [seen[-1][k] for k in record.clients["id"]]
-        seen.append(simulation.ranks)
+        seen.append(simulation.server.ranks)
         for before, after in zip(seen[-2], seen[-1], strict=True):
             assert min(before, least) <= after <= before
     assert sum(seen[-1]) < sum(seen[0])
@@ -519,11 +519,11 @@ def test_learning_lowers_the_loss(method):
 def test_fedsa_keeps_b_and_the_head_with_the_client_and_shares_a():
     simulation = Simulation(experiment_of("fedsa-lora", ranks=[1, 3, 8, 3], participation=0.5, rounds=6))
     last: dict[int, dict[str, torch.Tensor]] = {}
-    head = {name: tensor.clone() for name, tensor in simulation.head.items()}
+    head = {name: tensor.clone() for name, tensor in simulation.server.head.items()}
     for index in range(1, 7):
         turn = simulation.open_turn(index)
         simulation.stages["sharing"](turn)
-        common = simulation.server()[0]
+        common = simulation.server.model()[0]
         for place, k in enumerate(turn.ids):
             for name, kept in last.get(k, {}).items():
                 torch.testing.assert_close(turn.start[name][place], kept)
@@ -533,7 +533,7 @@ def test_fedsa_keeps_b_and_the_head_with_the_client_and_shares_a():
         state = simulation.stages["sharing"].state
         last |= {k: {name: state[name][k].clone() for name in state if name != "seen"} for k in turn.ids}
     assert len(last) == 4
-    assert all(torch.equal(tensor, head[name]) for name, tensor in simulation.head.items())
+    assert all(torch.equal(tensor, head[name]) for name, tensor in simulation.server.head.items())
     assert not any(common[f"{layer}.B"].any() for layer in LAYERS)
 
 

@@ -44,7 +44,7 @@ def test_what_is_said_to_be_exact_is_and_what_is_not_is_not(method):
 def test_what_is_said_to_be_merged_is(method):
     simulation = Simulation(experiment_of(method))
     simulation.next_round()
-    layer = simulation.layers["query"]
+    layer = simulation.server.layers["query"]
     said = properties.merges(METHODS[method])
     assert (layer.merged is not None) == (said != "no")
     assert (layer.aggregate is None) == (said == "everything")

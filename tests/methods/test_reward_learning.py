@@ -182,12 +182,12 @@ def test_no_label_of_a_prompt_that_is_no_anchor_reaches_the_policy(reward):
         if shuffle:
             order = torch.randperm(len(prompts), generator=reward_models.torch_generator(0, "anchors", 2))
             hidden = prompts[order[5:]] if reward == "router" else prompts
-            simulation.train.labels[hidden] = (simulation.train.labels[hidden] + 1) % 4
+            simulation.client_data.train.labels[hidden] = (simulation.client_data.train.labels[hidden] + 1) % 4
         try:
             simulation.next_round()
         finally:
             if shuffle:
-                simulation.train.labels[hidden] = (simulation.train.labels[hidden] - 1) % 4
+                simulation.client_data.train.labels[hidden] = (simulation.client_data.train.labels[hidden] - 1) % 4
         ends.append(updates(simulation))
     for layer in LAYERS:
         np.testing.assert_array_equal(ends[0][layer], ends[1][layer])

@@ -96,7 +96,7 @@ def test_zero_learning_leaves_the_vision_transformer_unchanged(method):
 def test_official_and_paper_modes_move_by_as_much_as_the_round_says(mode, ranks, still):
     simulation = Simulation(toy_experiment(options={"mode": mode}, ranks=ranks, **still))
     record = simulation.next_round()
-    sizes = np.array([len(simulation.shares[k]) for k in range(len(ranks))], float)
+    sizes = np.array([len(simulation.client_data.shares[k]) for k in range(len(ranks))], float)
     moved = total = 0.0
     for name in LAYERS:
         theta = toy_weight(name).double().numpy()
@@ -310,7 +310,7 @@ def test_four_rounds_of_mixed_ranks_and_partial_participation_are_the_papers_in_
             want = reference.G(name)
             np.testing.assert_allclose(G, want, atol=1e-3 * length(want) + 1e-6, err_msg=f"round {t}, {name}")
         for name, tensor in reference.head.items():
-            np.testing.assert_allclose(simulation.head[f"head.{name}"].numpy(), tensor.numpy(), atol=1e-4)
+            np.testing.assert_allclose(simulation.server.head[f"head.{name}"].numpy(), tensor.numpy(), atol=1e-4)
         for name, c in reference.c.items():
             key = f"c/{name}" if name in [f"{n}.{f}" for n in LAYERS for f in "AB"] else f"c/head.{name}"
             if ilora_mode:
@@ -390,7 +390,7 @@ def test_two_methods_of_one_seed_see_the_same_clients_samples_batches_and_head()
         works[method] = [
             *(record.clients[column].tolist() for record in rounds for column in ("id", "samples", "weight")),
             *(b.tolist() for b in batches),
-            *(tensor.tolist() for tensor in fresh_head(simulation.head, 0).values()),
+            *(tensor.tolist() for tensor in fresh_head(simulation.server.head, 0).values()),
             simulation.facts.class_counts.tolist(),
         ]
     assert works["ilora"] == works["fedit"] == works["flora"] == works["flexlora"]
@@ -516,11 +516,11 @@ def test_a_noisy_client_trains_on_its_random_labels_and_the_test_set_stays_true(
     simulation = Simulation(toy_experiment(noisy_clients=1))
     plain = Simulation(toy_experiment())
     (noisy,) = simulation.facts.noisy
-    changed = simulation.train.labels != plain.train.labels
-    assert set(torch.nonzero(changed).flatten().tolist()) <= set(simulation.shares[noisy].tolist())
+    changed = simulation.client_data.train.labels != plain.train.labels
+    assert set(torch.nonzero(changed).flatten().tolist()) <= set(simulation.client_data.shares[noisy].tolist())
     assert changed.any()
-    assert simulation.engine.data is simulation.train
-    assert torch.equal(simulation.test.labels, plain.test.labels)
+    assert simulation.engine.data is simulation.client_data.train
+    assert torch.equal(simulation.client_data.test.labels, plain.test.labels)
     np.testing.assert_array_equal(simulation.facts.class_counts, plain.facts.class_counts)
 
 

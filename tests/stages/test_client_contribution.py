@@ -119,7 +119,10 @@ def test_a_personal_slot_stays_with_its_client_and_the_server_never_hears_of_it(
     simulation, _ = rounds_of(3)
     personal = simulation.stages["sharing"].state["personal/query"].clone()
     assert personal[1].sum() == 1
-    left, server = simulation.stages["sharing"].state["query.A"][personal].clone(), simulation.layers["query"].own(4).factors.A
+    left, server = (
+        simulation.stages["sharing"].state["query.A"][personal].clone(),
+        simulation.server.layers["query"].own(4).factors.A,
+    )
     record = simulation.next_round()
     np.testing.assert_array_equal(record.factors["query/start/A"][personal.numpy()], left)
     nobody = personal[2] & (torch.arange(8) >= 3)  # only client 3 has these slots

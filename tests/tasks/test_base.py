@@ -82,7 +82,7 @@ def test_chunks_of_clients_change_no_augmentation_and_rounds_differ_in_theirs(st
 
 def test_what_is_tested_is_not_augmented(stored):
     simulation = Simulation(toy_experiment())
-    parameters, base = simulation.server()
-    logits = simulation.engine.logits(parameters, base, simulation.test)
-    plain = replace(simulation.test, augment=None)
+    parameters, base = simulation.server.model()
+    logits = simulation.engine.logits(parameters, base, simulation.client_data.test)
+    plain = replace(simulation.client_data.test, augment=None)
     assert torch.equal(logits, simulation.engine.logits(parameters, base, plain))

@@ -53,8 +53,10 @@ def test_what_is_exported_after_going_on_holds_both_adapters(folder, tmp_path, m
     result = run(toy_experiment(method=method, adapter=str(folder), targets=["value"], rounds=1))
     result.adapter(4).save_pretrained(tmp_path)
     simulation = result.simulation
-    assert logits_of(tmp_path, simulation.test.rows(slice(None))) == pytest.approx(server_logits(simulation), abs=1e-5)
-    assert server_logits(simulation) != pytest.approx(logits_of(folder, simulation.test.rows(slice(None))), abs=1e-3)
+    assert logits_of(tmp_path, simulation.client_data.test.rows(slice(None))) == pytest.approx(
+        server_logits(simulation), abs=1e-5
+    )
+    assert server_logits(simulation) != pytest.approx(logits_of(folder, simulation.client_data.test.rows(slice(None))), abs=1e-3)
 
 
 def test_both_engines_go_on_alike(folder):
@@ -73,12 +75,12 @@ def test_an_adapter_of_pefts_own_with_patterns_and_rank_stable_scaling_is_read_e
             torch.nn.init.normal_(tensor, std=0.2)
     model.save_pretrained(str(tmp_path))
     simulation, bare = Simulation(toy_experiment(adapter=str(tmp_path))), Simulation(toy_experiment())
-    classifier = {name.removeprefix("head.classifier."): tensor for name, tensor in simulation.head.items()}
+    classifier = {name.removeprefix("head.classifier."): tensor for name, tensor in simulation.server.head.items()}
     plain = toy_model()
     plain.classifier.load_state_dict(classifier)
-    want = PeftModel.from_pretrained(plain, str(tmp_path)).eval()(**simulation.test.rows(slice(None))).logits
+    want = PeftModel.from_pretrained(plain, str(tmp_path)).eval()(**simulation.client_data.test.rows(slice(None))).logits
     assert server_logits(simulation) == pytest.approx(want.detach().double().numpy(), abs=1e-5)
-    assert all(torch.equal(tensor, bare.head[name]) for name, tensor in simulation.head.items())
+    assert all(torch.equal(tensor, bare.head[name]) for name, tensor in simulation.server.head.items())
 
 
 def change(folder, path, **settings):

@@ -115,10 +115,10 @@ def test_a_round_of_mixed_ranks_is_the_same_on_stock_peft(zoo, name, method):
 def test_every_plain_target_is_found_and_the_head_is_what_stands_beside_the_encoder(zoo, name):
     targets = ("query", "key", "value", "output", "mlp-in", "mlp-out")
     simulation = Simulation(experiment(zoo, name, targets=targets))
-    blocks = len({layer.split("attention")[0] for layer in simulation.layers if "attention" in layer})
-    assert len(simulation.layers) == 6 * blocks == 12
+    blocks = len({layer.split("attention")[0] for layer in simulation.server.layers if "attention" in layer})
+    assert len(simulation.server.layers) == 6 * blocks == 12
     assert load_pretrained("image" if name in IMAGES else "text", zoo[name], 3).head == HEADS.get(name, ("classifier",))
-    assert {part.split(".")[1] for part in simulation.head} == set(HEADS.get(name, ("classifier",)))
+    assert {part.split(".")[1] for part in simulation.server.head} == set(HEADS.get(name, ("classifier",)))
 
 
 def test_the_weights_are_the_folders_and_the_head_is_the_same_at_every_call(zoo):
@@ -137,8 +137,8 @@ def test_an_adapter_on_swins_layers_of_different_widths_gives_the_servers_logits
     result.adapter(4).save_pretrained(tmp_path)
     simulation = result.simulation
     peft = PeftModel.from_pretrained(load_pretrained("image", zoo["swin"], 3).model, str(tmp_path)).eval()
-    want = simulation.engine.logits(*simulation.server(), simulation.test)[0]
-    torch.testing.assert_close(peft(**simulation.test.rows(slice(None))).logits, want, atol=1e-5, rtol=0)
+    want = simulation.engine.logits(*simulation.server.model(), simulation.client_data.test)[0]
+    torch.testing.assert_close(peft(**simulation.client_data.test.rows(slice(None))).logits, want, atol=1e-5, rtol=0)
 
 
 def test_images_are_resized_and_normalised_as_the_models_own_processor_does(zoo, tmp_path):

@@ -31,7 +31,7 @@ def test_both_engines_agree_on_it(method):
 def test_a_round_is_scored_by_correlation_and_squared_error():
     simulation = Simulation(toy_experiment(task="toy-numbers", local_steps=20))
     record = [simulation.next_round() for _ in range(3)][-1]
-    answers, labels = server_logits(simulation)[:, 0], simulation.test.labels.double().numpy()
+    answers, labels = server_logits(simulation)[:, 0], simulation.client_data.test.labels.double().numpy()
     assert record.accuracy == record.scores["pearson"] == pytest.approx(stats.pearsonr(answers, labels).statistic, abs=1e-6)
     assert record.scores["spearman"] == pytest.approx(stats.spearmanr(answers, labels).statistic, abs=1e-6)
     assert record.loss == pytest.approx(((answers - labels) ** 2).mean(), abs=1e-5)

@@ -61,12 +61,12 @@ def test_where_memory_is_short_fewer_samples_are_tested_at_once_to_the_same_answ
         simulation = Simulation(toy_experiment())
         engine = simulation.engine
         assert isinstance(engine, VectorisedEngine)
-        whole = engine.logits(*simulation.server(), simulation.test)
+        whole = engine.logits(*simulation.server.model(), simulation.client_data.test)
         assert engine._most_rows() == EVALUATION_ROWS
         engine.bytes_per_row, engine.memory_budget, sizes = 10, 70, []
         plain = engine.model.forward
         engine.model.forward = lambda p, b, i: (sizes.append(i["x"].shape[1]), plain(p, b, i))[1]  # type: ignore[assignment, func-returns-value]
-        torch.testing.assert_close(engine.logits(*simulation.server(), simulation.test), whole)
+        torch.testing.assert_close(engine.logits(*simulation.server.model(), simulation.client_data.test), whole)
     assert sizes == [7, 7, 7, 7, 2]
 
 
@@ -76,4 +76,4 @@ def test_a_sample_passes_however_little_memory_there_is(budget):
         simulation = Simulation(toy_experiment())
         assert isinstance(simulation.engine, VectorisedEngine)
         simulation.engine.bytes_per_row, simulation.engine.memory_budget = 10, budget
-        assert simulation.engine.logits(*simulation.server(), simulation.test).shape == (1, 30, 4)
+        assert simulation.engine.logits(*simulation.server.model(), simulation.client_data.test).shape == (1, 30, 4)

@@ -199,7 +199,7 @@ def adapter_command(chosen: argparse.Namespace) -> int:
     from ilora.simulation.round_loop import Simulation
 
     simulation = Simulation(run.experiment, snapshot)
-    adapter = export(simulation, simulation.rank if chosen.rank is None else chosen.rank)
+    adapter = export(simulation, simulation.server.rank if chosen.rank is None else chosen.rank)
     adapter.save_pretrained(chosen.folder)
     print(f"wrote the adapter of {run.id} after round {run.done} to {chosen.folder}")
     return 0

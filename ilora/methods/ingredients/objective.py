@@ -26,7 +26,7 @@ INGREDIENTS: dict[str, Ingredient] = {
     "proximal": Ingredient(
         "+ proximal term",
         "Moving away from what was received costs mu/2 times the squared distance.",
-        "ilora.stages.proximal:proximal",
+        "ilora.stages.objectives:proximal",
         r"F_k(\theta)+\tfrac{\mu}{2}\|\theta-\theta_t\|^2",
         {"mu": Option(0.01, "strength of the pull, mu", least=0.0, greatest=100.0), "space": SPACE},
         pulls_back=True,
@@ -54,7 +54,7 @@ INGREDIENTS: dict[str, Ingredient] = {
     "contrast": Ingredient(
         "+ contrast between models",
         "Features near those of the received model and unlike those of the client's last model cost less.",
-        "ilora.stages.contrastive:Contrast",
+        "ilora.stages.objectives:Contrast",
         r"F_k+\mu\,\ell_{con}(z,z_{glob},z_{prev})",
         {
             "contrast": Option(1.0, "weight of the contrast, mu", least=0.0, greatest=100.0),

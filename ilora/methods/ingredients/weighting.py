@@ -16,7 +16,7 @@ INGREDIENTS: dict[str, Ingredient] = {
     "update-norm": Ingredient(
         "Size of the update",
         "A client counts as much as its update is large.",
-        "ilora.stages.weighting:update_norm",
+        "ilora.stages.weighting:UpdateNorm",
         r"p_k=\|\Delta W_k\|_F/\sum_{j\in S}\|\Delta W_j\|_F",
         by_samples=False,
         sends_twice=False,
@@ -52,7 +52,7 @@ INGREDIENTS: dict[str, Ingredient] = {
     "confidence": Ingredient(
         "Confidence",
         "A client counts more, the more ordinary its data look to the received model.",
-        "ilora.stages.out_of_distribution:confidence",
+        "ilora.stages.out_of_distribution:Confidence",
         r"p_k\propto n_k\,e^{(c_k-\bar c)/(\tau\,\mathrm{std}\,c)},\quad c_k=-\operatorname{mean}_iE_i",
         {
             "detector": DETECTOR,
