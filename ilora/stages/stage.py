@@ -138,7 +138,8 @@ class Stages:
         return next((stage for stage in self.hooks.values() if trains(stage)), self.hooks["sharing"])
 
 
-HOOKS = {name for name, _ in inspect.getmembers(Stage, inspect.isfunction) if not name.startswith("_")}
+PUBLIC = {name for name, _ in inspect.getmembers(Stage, inspect.isfunction) if not name.startswith("_")}
+HOOKS = PUBLIC - {"remembered", "received", "reported", "is_a_clients"}  # what a subclass may override
 
 
 def make_stages(recipe: Recipe, setting: RunSetting) -> Stages:
@@ -181,7 +182,7 @@ def check_hooks(key: str, kind: type) -> None:
     if not issubclass(kind, Stage):
         raise ValueError(f"ingredient {key} is the class {kind.__name__}; allowed are functions and subclasses of ilora.Stage.")
     public = {name for name, _ in inspect.getmembers(kind, inspect.isroutine) if not name.startswith("_")}
-    for name in sorted(public - HOOKS):
+    for name in sorted(public - PUBLIC):
         raise ValueError(
             f"ingredient {key} has the method {name}, which is no hook; allowed are {', '.join(sorted(HOOKS))},"
             " and names that begin with _ for what it needs itself."

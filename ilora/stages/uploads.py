@@ -96,9 +96,9 @@ class Quantise(Stage):
 
     def __call__(self, view: ClientView) -> Parameters:
         """What was received plus the change as it arrives; heads travel in full."""
-        return {name: self.arrived(name, view.start[name], after) for name, after in view.result.items()}
+        return {name: self._arrived(name, view.start[name], after) for name, after in view.result.items()}
 
-    def arrived(self, name: str, before: Tensor, after: Tensor) -> Tensor:
+    def _arrived(self, name: str, before: Tensor, after: Tensor) -> Tensor:
         """One stack after its way through few bits."""
         if name.endswith(".B"):
             return before + quantised((after - before).transpose(1, 2), self.bits).transpose(1, 2)

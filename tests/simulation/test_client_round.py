@@ -1,0 +1,120 @@
+"""One client at a time, each with a memory of its own and its messages as bytes, is the same as all of a round stacked."""
+
+import ast
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ilora
+from ilora.methods import METHODS
+from ilora.simulation import client_round
+from ilora.simulation.local_clients import LocalClients, OnStep
+from ilora.simulation.messages import broadcast_to, question_to, together
+from ilora.simulation.round_loop import Simulation
+from ilora.stages.context import Broadcast, Memory, Reply
+from ilora.training.client_model import Parameters
+from tests.conftest import ROOT
+from tests.laws import updates
+from tests.toy import small_tasks, toy_experiment
+
+FEDERATING = [name for name in METHODS if name != "mor"]  # which trains alone, at the server
+OWN: dict[str, dict[str, Any]] = {
+    "flood": {"options": {"warmup": 1}},  # weighs from the second round on
+    "co-pfl": {"options": {"refresh": 1}},
+    "hetlora": {"options": {"least_rank": 1, "gamma": 0.6}},
+    "ri-fedavg": {"options": {"directions": 2, "points": 3, "refresh": 1}},
+    "dfl": {"local_steps": 4},
+}
+
+
+def as_bytes(message: Any) -> Any:
+    """What arrives of a message on another machine: equal, and nothing of it shared."""
+    return pickle.loads(pickle.dumps(message))
+
+
+class OneByOne:
+    """Clients that each hold their own memory, run alone, and exchange bytes with the server."""
+
+    def __init__(self, local: LocalClients) -> None:
+        self.sides = local.sides
+        self.memory: dict[tuple[int, int], Memory] = {}  # member, client -> what it remembers
+        self.messages = 0
+
+    def round(self, broadcasts: list[Broadcast], on_step: OnStep) -> list[Reply]:
+        self.messages += len(broadcasts[0].ids)
+        return [together([self.client(i, part) for part in parts(sent)]) for i, sent in enumerate(broadcasts)]
+
+    def client(self, member: int, broadcast: Broadcast) -> Reply:
+        side, (k,) = self.sides[member], broadcast.ids
+        own = replace(side, samples={k: side.samples[k]})
+        first = {name: stage.remember([k]) for name, stage in side.stages.hooks.items()}
+        memory = self.memory.setdefault((member, k), first)
+        reply = client_round.run(own, as_bytes(broadcast), memory, lambda fraction: None)
+        sent = as_bytes(replace(reply, observed=None))
+        return replace(sent, observed=reply.observed)
+
+    def ask(self, member: int, broadcast: Broadcast, question: Memory) -> tuple[Memory, int]:
+        self.messages += len(broadcast.ids)
+        answers: list[Memory] = []
+        passes = 0
+        for place, part in enumerate(parts(broadcast)):
+            answer, more = client_round.reply_to(self.sides[member], as_bytes(part), as_bytes(question_to(question, [place])))
+            answers.append(as_bytes(answer))
+            passes += more
+        whole = {
+            stage: {name: torch.cat([own[stage][name] for own in answers]) for name in answers[0][stage]} for stage in answers[0]
+        }
+        return whole, passes
+
+    def state_dict(self, member: int) -> Parameters:
+        return {}
+
+    def load_state_dict(self, member: int, tensors: Parameters) -> None:
+        raise NotImplementedError
+
+
+def parts(broadcast: Broadcast) -> list[Broadcast]:
+    return [broadcast_to(broadcast, [place]) for place in range(len(broadcast.ids))]
+
+
+@pytest.mark.parametrize("method", FEDERATING)
+def test_one_client_at_a_time_is_the_same_as_all_stacked(method: str) -> None:
+    wanted = {"skew": METHODS[method].needed_skew or "label", "local_steps": 3} | OWN.get(method, {})
+    with small_tasks():
+        experiment = toy_experiment(method=method, ranks=(2, 4, 6, 3, 5), participation=0.5, rounds=4, **wanted)
+        stacked, single = Simulation(experiment), Simulation(experiment)
+        assert isinstance(single.clients, LocalClients)
+        alone = single.clients = OneByOne(single.clients)
+        for _ in range(4):
+            one, other = stacked.next_round(), single.next_round()
+            for name, value in one.metrics().items():
+                if name not in ("seconds", "peak_megabytes"):
+                    assert value == pytest.approx(other.metrics()[name], abs=2e-5, rel=2e-4, nan_ok=True), name
+            for name, column in one.clients.items():
+                np.testing.assert_allclose(column, other.clients[name], atol=2e-4, err_msg=name)
+    G, H = updates(stacked), updates(single)
+    for name in G:
+        np.testing.assert_allclose(G[name], H[name], atol=1e-5)
+    for name, tensor in stacked.server.head.items():
+        torch.testing.assert_close(tensor, single.server.head[name], atol=1e-5, rtol=1e-5)
+    assert alone.messages == 4 * len(one.clients["id"]) * (2 if method == "co-pfl" else 1)
+    for (member, k), memory in alone.memory.items():
+        for stage, own in memory.items():
+            for name, tensor in own.items():
+                want = stacked.clients.state_dict(member)[f"{stage}/{name}"][k]
+                torch.testing.assert_close(tensor[0].float(), want.float(), atol=1e-4, rtol=1e-4)
+
+
+def test_no_stage_reads_labels_but_by_the_view() -> None:
+    """`data.labels` holds everyone's; a client half asks `view.labels` for those of its own samples."""
+    readers = []
+    for path in sorted(Path(ilora.__file__).parent.joinpath("stages").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr == "labels" and isinstance(node.value, ast.Attribute):
+                readers.append((path.relative_to(ROOT / "ilora/stages").as_posix(), node.value.attr))
+    assert readers == [("context.py", "data")]
