@@ -10,11 +10,11 @@ from ilora.clients.attribute_skew import dressed, in_all_styles, in_style
 from ilora.clients.partition import client_styles
 from ilora.experiment import Experiment
 from ilora.records import RunFacts
-from ilora.simulation.evaluation import Findings, examine_clients
 from ilora.simulation.round_loop import Simulation
 from ilora.tasks import TASKS, load_task
 from ilora.tasks.base import Data
 from ilora.tasks.styles import IMAGE_STYLES, blur, contrast, inversion, rotation
+from tests.laws import next_view
 from tests.toy import CARD, small_tasks, toy_experiment
 
 
@@ -77,27 +77,21 @@ def test_clients_train_on_their_own_style_and_are_tested_in_it_the_server_in_all
     styles = simulation.task.styles
     assert simulation.client_data.styles == client_styles(tuple(styles), 7) == simulation.facts.styles
     for own, style in zip(simulation.client_data.shares, simulation.client_data.styles, strict=True):
-        raw = Data({"pixel_values": plain.train.inputs["pixel_values"][own]}, plain.train.labels[own])
+        raw = Data({"pixel_values": plain.client_data.train.inputs["pixel_values"][own]}, plain.client_data.train.labels[own])
         got = simulation.engine.data.inputs["pixel_values"][own]
         assert torch.equal(got, in_style(raw, styles[style]).inputs["pixel_values"])
-    assert torch.equal(simulation.client_data.train.labels, plain.train.labels)
-    inverted = inversion(plain.test.inputs["pixel_values"])
+    assert torch.equal(simulation.client_data.train.labels, plain.client_data.train.labels)
+    inverted = inversion(plain.client_data.test.inputs["pixel_values"])
     assert torch.equal(simulation.client_data.test.inputs["pixel_values"][4::5], inverted[4::5])
 
     record = simulation.next_round()
-    turn = simulation.open_turn(2)  # everyone now holds a cut of one server model
-    answers = simulation.engine.logits(turn.start, turn.base, Data({"pixel_values": inverted}, plain.test.labels))
-    turn.trained = simulation.engine.train(simulation_work(simulation, turn), lambda done, of: None)
-    want = (answers[4].argmax(1) == plain.test.labels).float().mean()
-    assert float(examine_clients(simulation, [turn], Findings()).personal_accuracy[4]) == pytest.approx(float(want))
+    with small_tasks():
+        still = Simulation(experiment.replace(lr=0.0), record.snapshot)
+    _, view = next_view(still)  # everyone now holds a cut of one server model, and stays there
+    answers = still.engine.logits(view.start, view.base, Data({"pixel_values": inverted}, plain.client_data.test.labels))
+    want = (answers[4].argmax(1) == plain.client_data.test.labels).float().mean()
+    assert still.next_round().clients["personal_accuracy"][4] == pytest.approx(float(want))
     assert record.clients["personal_accuracy"].shape == (7,)
-
-
-def simulation_work(simulation, turn):
-    """Local work of no step: the clients stay at what they received."""
-    turn.shared = simulation.stages["sharing"](turn)
-    work = simulation.local_work(turn)
-    return replace(work, batches=work.batches[:, :0], steps=(0,) * len(turn.ids))
 
 
 def test_who_holds_which_style_is_kept_with_the_run():

@@ -10,6 +10,7 @@ from ilora.lora.scaling import Scaling
 from ilora.methods import METHODS, PROVENANCE, Method, resolve
 from ilora.methods.ingredients import INGREDIENTS, STAGES
 from ilora.stages.context import RunSetting
+from ilora.stages.stage import make
 from tests.laws import at_home
 from tests.toy import draw_clients
 
@@ -26,7 +27,7 @@ def test_every_method_says_where_it_comes_from_and_loads_all_its_ingredients(key
     for mode in method.modes or ("",):
         recipe = resolve(key, {"mode": mode} if mode else {})
         for stage in STAGES:
-            ingredient = recipe.make(stage, SETTING)
+            ingredient = make(recipe, stage, SETTING)
             assert callable(ingredient)
             assert (getattr(ingredient, "func", None) or type(ingredient)).__doc__
 

@@ -10,8 +10,9 @@ from ilora.diagnostics import movements
 from ilora.lora.factors import Stack
 from ilora.simulation.round_loop import Simulation
 from ilora.stages.client_contribution import Contribution, at_most, novelty, others
-from ilora.stages.personal_slots import MEMORY, SplitMoments
-from tests.laws import compare
+from ilora.stages.context import ClientView
+from ilora.stages.personal_slots import MEMORY, kept_moments
+from tests.laws import compare, next_view, remembered
 from tests.toy import LAYERS, dense, draw_clients, draw_weights, small_tasks, toy_experiment, updates
 
 
@@ -45,31 +46,38 @@ def test_the_novelty_of_a_movement_is_the_dense_one(ranks):
 
 @pytest.mark.parametrize("initialise", ["random", "qr"])
 def test_the_model_of_the_others_is_their_dense_merge(initialise, monkeypatch):
-    seen, plain = [], Contribution.surprise
+    asked, answered, plain_ask, plain_losses = [], [], Contribution.ask, ClientView.sample_losses
 
-    def surprise(self, turn, model):
-        seen.append((turn, model))
-        return plain(self, turn, model)
+    def ask(self, server):
+        question = plain_ask(self, server)
+        asked.append((server, question, server.before[1]))
+        return question
 
-    monkeypatch.setattr(Contribution, "surprise", surprise)
+    def sample_losses(self, parameters, samples, base):
+        answered.append((parameters, base))
+        return plain_losses(self, parameters, samples, base)
+
+    monkeypatch.setattr(Contribution, "ask", ask)
+    monkeypatch.setattr(ClientView, "sample_losses", sample_losses)
     rounds_of(5, options={"initialise": initialise, "refresh": 2})
-    for turn, model in seen:
-        p = (turn.counts / turn.counts.sum()).double().numpy()
-        _, base = turn.before
+    assert len(asked) == len(answered) == 5
+    for (server, question, own), (parameters, base) in zip(asked, answered, strict=True):
+        p = server.share.double().numpy()
         for n in range(3):
             rest = [j for j in range(3) if j != n]
             for layer in LAYERS:
-                merged = sum(p[j] * shared_change(turn, layer, j) for j in rest) / p[rest].sum()
-                kept = dense(base.offsets[layer][0]) if layer in base.offsets else 0.0
-                np.testing.assert_allclose(kept - dense(model.base.offsets[layer][n]), merged, atol=1e-5)
-            head = sum(p[j] * turn.result["head.classifier.weight"][j].numpy() for j in rest) / p[rest].sum()
-            np.testing.assert_allclose(model.parameters["head.classifier.weight"][n], head, atol=1e-6)
+                merged = sum(p[j] * shared_change(server, layer, j) for j in rest) / p[rest].sum()
+                kept = dense(own.offsets[layer][0]) if layer in own.offsets else 0.0
+                np.testing.assert_allclose(kept - dense(base.offsets[layer][n]), merged, atol=1e-5)
+            head = sum(p[j] * server.sent["head.classifier.weight"][j].numpy() for j in rest) / p[rest].sum()
+            np.testing.assert_allclose(parameters["head.classifier.weight"][n], head, atol=1e-6)
+            assert torch.equal(parameters["query.A"][n], question["query.A"][n])
 
 
-def shared_change(turn, layer, j):
+def shared_change(server, layer, j):
     """What client j changed in the slots that it sends, dense in float64."""
-    sent = turn.sharing.send_A[layer][j]
-    after, before = ((m[f"{layer}.A"][j][sent], m[f"{layer}.B"][j][:, sent]) for m in (turn.result, turn.start))
+    there = server.shared.send_A[layer][j]
+    after, before = ((m[f"{layer}.A"][j][there], m[f"{layer}.B"][j][:, there]) for m in (server.sent, server.start))
     return dense(after) - dense(before)
 
 
@@ -117,10 +125,10 @@ def test_slots_become_personal_by_the_rule_up_to_their_limit():
 
 def test_a_personal_slot_stays_with_its_client_and_the_server_never_hears_of_it():
     simulation, _ = rounds_of(3)
-    personal = simulation.stages["sharing"].state["personal/query"].clone()
+    personal = remembered(simulation, "sharing")["personal/query"].clone()
     assert personal[1].sum() == 1
     left, server = (
-        simulation.stages["sharing"].state["query.A"][personal].clone(),
+        remembered(simulation, "sharing")["query.A"][personal].clone(),
         simulation.server.layers["query"].own(4).factors.A,
     )
     record = simulation.next_round()
@@ -134,10 +142,10 @@ def test_the_bytes_are_a_hand_count_with_the_mask_and_the_model_of_the_others():
     _, rounds = rounds_of(4)
     widths, head = sum(map(sum, LAYERS.values())), 14 * 4 + 4
     slots = (1 + 3 + 8) * 2 - 6  # of both layers, without the personal ones
-    assert rounds[0].floats_up == 12 * widths + 3 * head
+    assert rounds[0].floats_up == 12 * widths + 3 * head + 3  # each client tells its loss under the others' model
     assert rounds[3].bytes_up == 4 * rounds[3].floats_up + 2 * 3  # a byte for each client's mask in each layer
-    assert slots * min(map(sum, LAYERS.values())) < rounds[3].floats_up - 3 * head < slots * max(map(sum, LAYERS.values()))
-    assert rounds[3].floats_down == 2 * rounds[3].floats_up
+    assert slots * min(map(sum, LAYERS.values())) < rounds[3].floats_up - 3 * head - 3 < slots * max(map(sum, LAYERS.values()))
+    assert rounds[3].floats_down == 2 * (rounds[3].floats_up - 3)
     alone = rounds_of(1, options={"mu": 1.0})[1][0]
     assert alone.floats_down == alone.floats_up
     assert rounds[0].forwards == alone.forwards + sum(min(64, n) for n in rounds[0].clients["samples"])
@@ -148,7 +156,7 @@ def test_the_bytes_are_a_hand_count_with_the_mask_and_the_model_of_the_others():
 
 def test_the_personal_part_moves_in_the_first_half_and_the_shared_one_in_the_second(monkeypatch):
     simulation, _ = rounds_of(3, local_steps=4)
-    personal, pieces, plain = simulation.stages["sharing"].state["personal/query"], [], simulation.engine.train
+    personal, pieces, plain = remembered(simulation, "sharing")["personal/query"], [], simulation.engine.train
 
     def train(work, on_step):
         done = plain(work, on_step)
@@ -170,16 +178,14 @@ def test_the_personal_part_moves_in_the_first_half_and_the_shared_one_in_the_sec
 
 def test_kept_moments_are_those_of_the_last_visit_without_their_bias():
     simulation, _ = rounds_of(1, local_steps=1, lr=0.0, ranks=[2, 3], options={"weighting": "samples"})
-    turn = simulation.open_turn(1)
-    g = turn.engine.gradient(turn.start, turn.base, [index[:0] for index in turn.samples], [torch.zeros(0)] * 2)
-    split = simulation.stages["correction"]
-    assert isinstance(split, SplitMoments)
-    m, v = split.moments([0, 1], {name: torch.ones_like(tensor) for name, tensor in g.items()})
-    for name in g:
-        kept = split.state[f"m/{name}"]  # after one step m^ = g and v^ = g^2
+    memory = remembered(simulation, "correction")
+    everywhere = {name: torch.ones_like(tensor) for name, tensor in next_view(simulation)[1].start.items()}
+    m, v = kept_moments(memory, [0, 1], everywhere)
+    for name in everywhere:
+        kept = memory[f"m/{name}"]  # after one step m^ = g and v^ = g^2
         torch.testing.assert_close(m[name] / (1 - 0.9**MEMORY), kept)
         torch.testing.assert_close(v[name] / (1 - 0.999**MEMORY), kept.square(), atol=1e-9, rtol=1e-3)
-    assert split.state["m/query.B"].abs().max() > 0
+    assert memory["m/query.B"].abs().max() > 0
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ilora.stages.proximal import Movement, inner, movement
 
 from ilora.lora.factors import Stack
+from ilora.stages.objectives import Movement, inner, movement
 from ilora.training.client_model import Base, Parameters
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.lists(st.integers(1, 5), min_size=1, max_size=3), st.integers(0, 99))

@@ -80,7 +80,7 @@ def test_an_adapter_of_pefts_own_with_patterns_and_rank_stable_scaling_is_read_e
     plain.classifier.load_state_dict(classifier)
     want = PeftModel.from_pretrained(plain, str(tmp_path)).eval()(**simulation.client_data.test.rows(slice(None))).logits
     assert server_logits(simulation) == pytest.approx(want.detach().double().numpy(), abs=1e-5)
-    assert all(torch.equal(tensor, bare.head[name]) for name, tensor in simulation.server.head.items())
+    assert all(torch.equal(tensor, bare.server.head[name]) for name, tensor in simulation.server.head.items())
 
 
 def change(folder, path, **settings):

@@ -24,7 +24,7 @@ def test_bfloat16_rounds_are_near_float32_ones_and_factors_stay_float32(engine):
     assert other.loss == pytest.approx(one.loss, rel=0.02)
     assert other.train_loss == pytest.approx(one.train_loss, rel=0.02)
     assert other.loss != one.loss
-    kept = [*short.head.values(), *(t for layer in short.layers.values() for t in layer.own(1).factors)]
+    kept = [*short.server.head.values(), *(t for layer in short.server.layers.values() for t in layer.own(1).factors)]
     assert {tensor.dtype for tensor in kept} == {torch.float32}
     assert short.facts.precision == "bfloat16"
 
