@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 
 from ilora import Experiment
+from ilora.simulation.client_round import local_work, view_of
+from ilora.simulation.local_clients import LocalClients
 from ilora.simulation.round_loop import Simulation
 from ilora.training.local_work import LocalWork, Trained
 
@@ -23,9 +25,12 @@ TOLERANCE = 1e-5
 
 def work_of(simulation: Simulation) -> LocalWork:
     """The first round's local work."""
-    turn = simulation.open_turn(1)
-    turn.shared = simulation.stages["sharing"](turn)
-    return simulation.local_work(turn)
+    clients = simulation.clients
+    assert isinstance(clients, LocalClients)
+    side, everyone = clients.sides[0], range(simulation.setting.clients)
+    view = view_of(side, simulation.server.broadcast(everyone), clients.memories[0])
+    view.work.shared = side.stages.sharing(view)
+    return local_work(side, view)
 
 
 def timed(simulation: Simulation, work: LocalWork) -> tuple[float, Trained]:
