@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from ilora.methods import METHODS
 from ilora.methods.recipes.reward_learning import NOT_COVERED
 from ilora.simulation.round_loop import Simulation
-from ilora.stages import policy_gradient, reward_models
-from tests.laws import compare
+from ilora.stages import policy_gradient, reward_mixture
+from tests.laws import compare, next_view
 from tests.toy import LAYERS, length, small_tasks, toy_experiment, updates
 
 some = settings(max_examples=60, deadline=None, derandomize=True)
@@ -122,7 +122,7 @@ def test_the_groups_of_a_round_count_every_prompt_once():
 def test_a_reward_head_prefers_the_right_answer_and_has_no_more_than_its_rank():
     features = draw(200, 6).float()
     labels = (features @ draw(6, 4, seed=3).float()).argmax(1)
-    V, W = reward_models.fit_reward(features, labels, 4, 2, torch.Generator().manual_seed(0))
+    V, W = reward_mixture.fit_reward(features, labels, 4, 2, torch.Generator().manual_seed(0))
     assert (V.shape, W.shape) == ((4, 2), (2, 6))
     assert ((features @ W.T @ V.T).argmax(1) == labels).float().mean() > 0.6
 
@@ -132,26 +132,26 @@ def test_a_router_of_zeros_trusts_everyone_alike_and_a_learned_one_whom_it_shoul
     labels = (features[:, 0] > 0).long() + 2 * (features[:, 1] > 0).long()
     right = torch.nn.functional.one_hot(labels, 4).float()
     left = (features[:, 2] < 0).float()[:, None]
-    scores = reward_models.standardised(torch.stack([right * left - right * (1 - left), right * (1 - left) - right * left]))
-    torch.testing.assert_close(reward_models.trust(torch.zeros(2, 6), features), torch.full((300, 2), 0.5))
-    router = reward_models.fit_router(features[:100], scores[:, :100], labels[:100], torch.Generator().manual_seed(0))
-    trusted = reward_models.trust(router, features)[100:, 0] > 0.5
+    scores = reward_mixture.standardised(torch.stack([right * left - right * (1 - left), right * (1 - left) - right * left]))
+    torch.testing.assert_close(reward_mixture.trust(torch.zeros(2, 6), features), torch.full((300, 2), 0.5))
+    router = reward_mixture.fit_router(features[:100], scores[:, :100], labels[:100], torch.Generator().manual_seed(0))
+    trusted = reward_mixture.trust(router, features)[100:, 0] > 0.5
     assert (trusted == (left[100:, 0] > 0)).float().mean() > 0.9
 
 
 def test_fusing_is_the_weighted_sum_of_rewards():
     weights, scores = draw(7, 3).softmax(1), draw(3, 7, 4, seed=1)
-    R = reward_models.fused(weights, scores)
+    R = reward_mixture.fused(weights, scores)
     for m in range(7):
         torch.testing.assert_close(R[m], sum(weights[m, n] * scores[n, m] for n in range(3)))
 
 
 def test_prompts_are_given_away_and_never_used_for_a_reward_head():
     own = torch.arange(40, 90)
-    kept, given_away = reward_models.separate(0, 3, own, 0.2)
+    kept, given_away = reward_mixture.separate(0, 3, own, 0.2)
     assert len(given_away) == 10
     assert sorted([*kept.tolist(), *given_away.tolist()]) == own.tolist()
-    assert [len(part) for part in reward_models.separate(0, 3, own[:1], 0.2)] == [1, 0]
+    assert [len(part) for part in reward_mixture.separate(0, 3, own[:1], 0.2)] == [1, 0]
 
 
 def test_reward_heads_go_up_once_in_their_own_rank_and_nothing_comes_down():
@@ -176,11 +176,10 @@ def test_no_label_of_a_prompt_that_is_no_anchor_reaches_the_policy(reward):
     ends = []
     for shuffle in (False, True):
         simulation = Simulation(toy_experiment(method="mor", options={"reward": reward, "anchors": 5}, ranks=[2, 3], lr=2e-2))
-        sharing, turn = simulation.stages["sharing"], simulation.open_turn(1)
-        turn.shared = sharing(turn)
-        prompts = sharing.prompts(turn)
+        side, view = next_view(simulation)
+        prompts = torch.cat([reward_mixture.separate(0, k, side.samples[k], 0.2)[1] for k in view.ids]).sort().values
         if shuffle:
-            order = torch.randperm(len(prompts), generator=reward_models.torch_generator(0, "anchors", 2))
+            order = torch.randperm(len(prompts), generator=reward_mixture.torch_generator(0, "anchors", 2))
             hidden = prompts[order[5:]] if reward == "router" else prompts
             simulation.client_data.train.labels[hidden] = (simulation.client_data.train.labels[hidden] + 1) % 4
         try:
@@ -196,7 +195,7 @@ def test_no_label_of_a_prompt_that_is_no_anchor_reaches_the_policy(reward):
 
 def test_the_map_of_trust_is_a_mean_in_each_cell():
     points, weights = torch.tensor([[0.1, 0.1], [0.2, 0.2], [0.9, 0.6]]), torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.2, 0.8]])
-    found = reward_models.on_grid(points, weights, 2)
+    found = reward_mixture.on_grid(points, weights, 2)
     assert found.shape == (2, 2, 2)
     assert found[:, 0, 0].tolist() == [0.75, 0.25]
     assert found[:, 1, 1].tolist() == pytest.approx([0.2, 0.8])

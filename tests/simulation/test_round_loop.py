@@ -17,7 +17,7 @@ from ilora.randomness import numpy_generator
 from ilora.simulation.round_loop import Simulation
 from ilora.stages.initialise import Place, fresh, random
 from ilora.training.hardware import pick_device
-from tests.laws import assert_nothing_moves, assert_same_bits, bits
+from tests.laws import assert_nothing_moves, assert_same_bits, bits, remembered
 from tests.toy import (
     LAYERS,
     dense_qr,
@@ -314,7 +314,7 @@ def test_four_rounds_of_mixed_ranks_and_partial_participation_are_the_papers_in_
         for name, c in reference.c.items():
             key = f"c/{name}" if name in [f"{n}.{f}" for n in LAYERS for f in "AB"] else f"c/head.{name}"
             if ilora_mode:
-                np.testing.assert_allclose(simulation.stages["correction"].state[key].numpy(), c.numpy(), atol=1e-4, err_msg=key)
+                np.testing.assert_allclose(remembered(simulation, "correction")[key].numpy(), c.numpy(), atol=1e-4, err_msg=key)
 
 
 # Sameness, resumption, edges ----------------------------------------------------------------------------------------------------
@@ -408,7 +408,7 @@ def test_those_who_do_not_take_part_change_nothing_but_the_server():
     simulation = Simulation(toy_experiment(ranks=[2, 4, 6, 1], participation=0.5))
     absent = sorted(set(range(4)) - set(simulation.next_round().clients["id"].tolist()))
     assert len(absent) == 2
-    for name, state in simulation.stages["correction"].state.items():
+    for name, state in remembered(simulation, "correction").items():
         if name.startswith("c_k/"):
             assert not state[absent].any()
 
@@ -516,11 +516,11 @@ def test_a_noisy_client_trains_on_its_random_labels_and_the_test_set_stays_true(
     simulation = Simulation(toy_experiment(noisy_clients=1))
     plain = Simulation(toy_experiment())
     (noisy,) = simulation.facts.noisy
-    changed = simulation.client_data.train.labels != plain.train.labels
+    changed = simulation.client_data.train.labels != plain.client_data.train.labels
     assert set(torch.nonzero(changed).flatten().tolist()) <= set(simulation.client_data.shares[noisy].tolist())
     assert changed.any()
     assert simulation.engine.data is simulation.client_data.train
-    assert torch.equal(simulation.client_data.test.labels, plain.test.labels)
+    assert torch.equal(simulation.client_data.test.labels, plain.client_data.test.labels)
     np.testing.assert_array_equal(simulation.facts.class_counts, plain.facts.class_counts)
 
 
