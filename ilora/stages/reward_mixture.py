@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ilora.clients.sampling import batch_plan
+from ilora.lora.factors import slot_mask
 from ilora.randomness import numpy_generator, torch_generator
 from ilora.stages.context import ClientView, RunSetting, Shared
 from ilora.stages.features import principal_plane
@@ -71,7 +72,10 @@ class MixtureOfRewards(Stage):
 
     def _heads_of(self, view: ClientView, places: list[int]) -> Parameters:
         """The heads of some of the round's clients, NaN for the others and beyond a client's rank."""
-        there = view.owned & torch.isin(torch.arange(len(view.ids)), torch.tensor(places)).to(view.owned)[:, None]
+        there = (
+            slot_mask(view.budgets, self.setting.rank) & torch.isin(torch.arange(len(view.ids)), torch.tensor(places))[:, None]
+        )
+        there = there.to(self.setting.device)
         ids = list(view.ids)
         return {
             "V": self.state["V"][ids].where(there[:, None, :], torch.nan),
