@@ -1,5 +1,6 @@
 """LoRA-Ensemble and DFL: what they reduce to, what stays with a client, and what both must survive."""
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ from ilora.clients.sampling import participants
 from ilora.experiment import Experiment
 from ilora.lab.suites.over_seeds import CONTROLS, rows_of
 from ilora.simulation.calibration import consensus, ensemble
+from ilora.simulation.client_round import local_work
 from ilora.simulation.evaluation import first_samples, own_answers
 from ilora.simulation.round_loop import Simulation
-from ilora.stages.branches import Disentangle, borrowed, only, shared_slots
+from ilora.stages.branches import Disentangle, borrowed, branch_slots, only
 from ilora.stages.features import class_means, guessed, linear_dependence, principal_plane
 from ilora.training.client_model import slice_clients
-from tests.laws import assert_same_bits, same_model
-from tests.toy import small_tasks, toy_experiment
+from tests.laws import assert_same_bits, next_view, remembered, same_model
+from tests.toy import LAYERS, small_tasks, toy_experiment
 
 MIXED: dict[str, Any] = {"ranks": [1, 3, 8], "local_steps": 4, "rounds": 3}
 DFL: dict[str, Any] = {"method": "dfl", "skew": "attribute"}
@@ -38,6 +40,13 @@ def tasks():
 
 def label(value: Any) -> str:
     return "-".join(map(str, (value["method"], *value.get("options", {}).values())))
+
+
+def only_member(simulation: Simulation, i: int) -> Simulation:
+    """The same simulation as if one of its members were its only server."""
+    shown = copy(simulation)
+    shown.servers = [simulation.servers[i]]
+    return shown
 
 
 variants = pytest.mark.parametrize("variant", VARIANTS, ids=label)
@@ -72,8 +81,8 @@ def test_both_engines_agree(variant):
     fast, slow = Simulation(experiment), Simulation(experiment.replace(engine="sequential"))
     for _ in range(2):
         one, other = fast.next_round(), slow.next_round()
-        for mine, theirs in zip(fast.members, slow.members, strict=True):
-            same_model(mine, theirs, 1e-5)
+        for i in range(len(fast.servers)):
+            same_model(only_member(fast, i), only_member(slow, i), 1e-5)
         assert one.scores == pytest.approx(other.scores, abs=1e-4)
         np.testing.assert_allclose(one.clients["personal_accuracy"], other.clients["personal_accuracy"])
         for name in one.pictures.keys() - {"shared/points", "private/points"}:
@@ -107,21 +116,16 @@ def test_one_member_is_plain_lora_bit_for_bit():
 
 
 def test_every_member_is_a_federated_run_of_its_own_on_the_same_clients_and_batches():
-    own, first, lone, third = (
-        Simulation(ensemble_of(3)),
-        Simulation(ensemble_of(1)),
-        Simulation(ensemble_of(1)),
-        Simulation(ensemble_of(3)).members[2],
-    )
-    lone.head, lone.layers, lone.stages = third.head, third.layers, third.stages
+    own, first, lone = Simulation(ensemble_of(3)), Simulation(ensemble_of(1)), Simulation(ensemble_of(1))
+    lone.servers = only_member(Simulation(ensemble_of(3)), 2).servers
     heads = [member.head["head.classifier.weight"] for member in own.servers]
     assert not any(torch.equal(one, other) for one, other in ((heads[0], heads[1]), (heads[1], heads[2])))
     for _ in range(2):
         own.next_round()
         first.next_round()
         lone.next_round()
-    same_model(own.servers[0], first, 0)
-    same_model(own.servers[2], lone, 0)
+    same_model(only_member(own, 0), first, 0)
+    same_model(only_member(own, 2), lone, 0)
 
 
 def test_n_members_cost_n_times_the_bytes_and_passes():
@@ -162,37 +166,40 @@ def test_the_clients_are_an_ensemble_under_any_method_at_no_cost():
 def test_private_slots_never_leave_and_come_back_to_their_client():
     simulation = Simulation(toy_experiment(**(MIXED | DFL)))
     first = simulation.next_round()
-    turn = simulation.open_turn(2)
-    received = {name: tensor.clone() for name, tensor in turn.start.items()}
-    turn.shared = simulation.stages["sharing"](turn)
-    assert turn.shared_ranks == (1, 2, 6)
-    for layer in turn.layers:
-        sent_A, sent_B = (first.factors[f"{layer}/trained/{factor}"] for factor in "AB")
-        state = simulation.stages["sharing"].state
-        for k, (rank, shared) in enumerate(zip((1, 3, 8), turn.shared_ranks, strict=True)):
-            assert not sent_A[k, shared:].any()
-            assert not sent_B[k, :, shared:].any()
-            assert torch.equal(turn.start[f"{layer}.A"][k, shared:rank], state[f"{layer}.A"][k, : rank - shared])
-            assert torch.equal(turn.start[f"{layer}.A"][k, :shared], received[f"{layer}.A"][k, :shared])
-            assert rank == shared or turn.start[f"{layer}.B"][k, :, shared:rank].any()
+    state = {name: tensor.clone() for name, tensor in remembered(simulation, "sharing").items()}
+    side, view = next_view(simulation)
+    received = {name: tensor.clone() for name, tensor in view.start.items()}
+    shared_ranks = side.stages.sharing(view).ranks
+    assert shared_ranks == (1, 2, 6)
+    (reply,) = simulation.clients.round([simulation.server.broadcast(view.ids)], lambda fraction: None)
+    for layer in view.layers:
+        seen = [first.factors[f"{layer}/trained/{factor}"] for factor in "AB"]
+        sent = [reply.sent[f"{layer}.{factor}"] for factor in "AB"]
+        for k, (rank, shared) in enumerate(zip((1, 3, 8), shared_ranks, strict=True)):
+            for A, B in (seen, sent):
+                assert not A[k, shared:].any()
+                assert not B[k, :, shared:].any()
+            assert torch.equal(view.start[f"{layer}.A"][k, shared:rank], state[f"{layer}.A"][k, : rank - shared])
+            assert torch.equal(view.start[f"{layer}.A"][k, :shared], received[f"{layer}.A"][k, :shared])
+            assert rank == shared or view.start[f"{layer}.B"][k, :, shared:rank].any()
 
 
 def test_each_phase_moves_its_own_branch_only():
     simulation = Simulation(toy_experiment(**(MIXED | DFL)))
-    turn = simulation.open_turn(1)
-    turn.shared = simulation.stages["sharing"](turn)
-    work, objective = simulation.local_work(turn), simulation.stages["objective"]
-    seen = []
+    side, view = next_view(simulation)
+    view.work.shared = side.stages.sharing(view)
+    work, seen = local_work(side, view), []
 
     def train(part: Any) -> Any:
         seen.append(part)
         return simulation.engine.train(part, lambda done, of: None)
 
-    trained = objective.train(turn, work, train)
-    shared = shared_slots(turn)
-    private = turn.owned & ~shared
+    trained = side.stages.hooks["objective"].train(view, work, train)
+    shared, private = branch_slots(view.ranks, view.shared.ranks, view.setting).values()
+    assert torch.equal(shared | private, view.owned)
+    assert not (shared & private).any()
     assert [part.batches.shape[1] for part in seen] == [2, 2]
-    for layer in turn.layers:
+    for layer in view.layers:
         after_private = seen[1].start[f"{layer}.B"]
         moved = (after_private != work.start[f"{layer}.B"]).any(1)
         assert torch.equal(moved, private)
@@ -203,14 +210,13 @@ def test_each_phase_moves_its_own_branch_only():
 def test_a_branch_alone_is_the_model_without_the_others_slots():
     simulation = Simulation(toy_experiment(**(MIXED | DFL)))
     simulation.next_round()
-    turn = simulation.open_turn(2)
-    turn.shared = simulation.stages["sharing"](turn)
-    shared = shared_slots(turn)
-    bare = dict(turn.start)
-    for layer in turn.layers:
+    side, view = next_view(simulation)
+    shared = branch_slots(view.ranks, side.stages.sharing(view).ranks, view.setting)["shared"]
+    bare = dict(view.start)
+    for layer in view.layers:
         bare[f"{layer}.B"] = bare[f"{layer}.B"] * shared[:, None, :]
-    want = simulation.engine.logits(bare, turn.base, simulation.client_data.test)
-    got = simulation.engine.logits(only(turn, "shared", turn.start), turn.base, simulation.client_data.test)
+    want = simulation.engine.logits(bare, view.base, simulation.client_data.test)
+    got = simulation.engine.logits(only(shared, view.layers, view.start), view.base, simulation.client_data.test)
     torch.testing.assert_close(got, want)
     server = simulation.engine.logits(*simulation.server.model(), simulation.client_data.test)[0]
     torch.testing.assert_close(got[2], server, atol=1e-5, rtol=0)  # the giant's shared slots are all that the server has
@@ -218,15 +224,18 @@ def test_a_branch_alone_is_the_model_without_the_others_slots():
 
 def test_a_clients_own_answer_is_the_mean_of_its_branches():
     simulation = Simulation(toy_experiment(**(MIXED | DFL)))
-    turn = simulation.open_turn(1)
-    turn.shared = simulation.stages["sharing"](turn)
-    turn.trained = simulation._train(turn, simulation.local_work(turn), lambda fraction: None)
+    (reply,) = simulation.clients.round([simulation.server.broadcast(range(3))], lambda fraction: None)
+    models = reply.observed.models
     some = first_samples(simulation.client_data.test, 3)
+    branches = branch_slots(models.ranks, models.shared.ranks, simulation.setting)
     both = [
-        simulation.engine.logits(slice_clients(only(turn, branch, turn.result), [2]), turn.base[[2]], some)
+        simulation.engine.logits(
+            slice_clients(only(branches[branch], tuple(LAYERS), models.parameters), [2]), models.base[[2]], some
+        )
         for branch in ("shared", "private")
     ]
-    torch.testing.assert_close(own_answers(simulation, [turn], [2], some), (both[0] + both[1]) / 2)
+    sharing = simulation.server.stages.hooks["sharing"]
+    torch.testing.assert_close(own_answers(sharing, [models], [2], some), (both[0] + both[1]) / 2)
 
 
 def test_mean_features_travel_and_are_counted():
@@ -248,13 +257,13 @@ def test_without_a_local_step_dfl_sends_no_features_and_draws_no_branches():
 def test_borrowed_styles_are_the_plain_loop():
     simulation = Simulation(toy_experiment(**(MIXED | DFL)))
     simulation.next_round()
-    turn = simulation.open_turn(2)
-    turn.shared = simulation.stages["sharing"](turn)
-    work = simulation.local_work(turn)
-    assert isinstance(simulation.stages["objective"], Disentangle)
-    start = only(turn, "shared", turn.start)
+    side, view = next_view(simulation)
+    view.work.shared = side.stages.sharing(view)
+    work = local_work(side, view)
+    assert isinstance(side.stages.hooks["objective"], Disentangle)
+    start = only(branch_slots(view.ranks, view.shared.ranks, view.setting)["shared"], view.layers, view.start)
     step = work.step(simulation.engine.model.forward, simulation.client_data.train, start, 0)  # type: ignore[attr-defined]
-    state = simulation.stages["objective"].state
+    state = remembered(simulation, "objective")
     for k in range(3):
         W, b = (step.parameters[f"head.classifier.{name}"][k] for name in ("weight", "bias"))
         losses = []
@@ -336,9 +345,8 @@ def test_the_principal_plane_is_numpys():
 
 def test_partial_participation_leaves_the_private_slots_of_others_alone():
     simulation = Simulation(toy_experiment(**(MIXED | DFL | {"ranks": [2, 4, 3, 2], "participation": 0.5})))
-    state = simulation.stages["sharing"].state
-    before = {name: tensor.clone() for name, tensor in state.items()}
+    before = {name: tensor.clone() for name, tensor in remembered(simulation, "sharing").items()}
     simulation.next_round()
     here = participants(4, 0.5, 0, 1)
-    for name, tensor in state.items():
+    for name, tensor in remembered(simulation, "sharing").items():
         assert [k for k in range(4) if not torch.equal(tensor[k], before[name][k])] == here
