@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ilora.stages.contrastive import contrastive
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -14,13 +13,14 @@ from ilora.clients.sampling import batch_plan, participants
 from ilora.experiment import Experiment
 from ilora.methods.recipes import drift
 from ilora.randomness import numpy_generator
+from ilora.simulation.client_round import local_work
 from ilora.simulation.round_loop import Simulation
-from ilora.stages.objectives import per_sample
+from ilora.stages.objectives import contrastive, per_sample
 from ilora.stages.out_of_distribution import sample_weights, strangeness
-from ilora.stages.roughness import roughness
+from ilora.stages.roughness import Roughness, direction, roughness
 from ilora.training.client_model import slice_clients
 from ilora.training.vectorised import VectorisedEngine
-from tests.laws import assert_same_bits, same_model
+from tests.laws import assert_same_bits, next_view, remembered, same_model, share_and_train
 from tests.toy import (
     LAYERS,
     length,
@@ -291,7 +291,7 @@ def test_scaffold_is_option_ii_on_lists_of_numbers(monkeypatch):
         now = simulation.server.model()[0]
         for name, want in theta.items():
             np.testing.assert_allclose(now[name][0], want, atol=2e-5, err_msg=f"round {t}, {name}")
-            np.testing.assert_allclose(simulation.stages["correction"].state[f"c/{name}"], c[name], atol=1e-5)
+            np.testing.assert_allclose(remembered(simulation, "correction")[f"c/{name}"], c[name], atol=1e-5)
 
 
 # FedAdam ----------------------------------------------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ def test_in_its_first_round_moon_is_fedit_and_later_it_is_not_and_its_passes_are
 def test_the_last_model_is_the_one_that_the_client_trained():
     simulation = Simulation(toy_experiment(method="moon", ranks=[2, 4, 3, 2], participation=0.5))
     record = simulation.next_round()
-    state = simulation.stages["objective"].state
+    state = remembered(simulation, "objective")
     present = record.clients["id"].tolist()
     assert state["seen"].tolist() == [float(k in present) for k in range(4)]
     np.testing.assert_array_equal(state["previous/query.A"][present], record.factors["query/trained/A"])
@@ -415,19 +415,19 @@ def test_the_servers_weights_are_the_formula_even_where_its_powers_overflow():
 
 def test_every_sample_meets_its_own_weight():
     simulation = Simulation(toy_experiment(method="flood", options={"warmup": 0}, ranks=[2, 4, 3, 2], participation=0.5))
-    turn = simulation.open_turn(1)
-    objective, engine = simulation.stages["objective"], simulation.engine
+    side, view = next_view(simulation)
+    engine = side.engine
     assert isinstance(engine, VectorisedEngine)
-    turn.shared = simulation.stages["sharing"](turn)
-    work = simulation.local_work(turn)
-    given = objective.begin(turn)
-    for k, own in enumerate(turn.samples):
+    view.work.shared = side.stages.sharing(view)
+    work = local_work(side, view)
+    given = side.stages.hooks["objective"].begin(view)
+    for k, own in enumerate(view.samples):
         weights = dict(zip(given["samples"][k].tolist(), given["weights"][k].tolist(), strict=True))
-        want = sample_weights(strangeness(turn.local_logits[k], "energy"), "soft", 0.75, 1.0, 1.0)
+        want = sample_weights(strangeness(view.local_logits[k], "energy"), "soft", 0.75, 1.0, 1.0)
         assert [weights[i] for i in own.tolist()] == pytest.approx(want.tolist())
-        step = work[k : k + 1].step(engine.model.forward, simulation.client_data.train, slice_clients(turn.start, [k]), 0)
+        step = work[k : k + 1].step(engine.model.forward, simulation.client_data.train, slice_clients(view.start, [k]), 0)
         w = np.array([weights[i] for i in work.batches[k, 0].tolist()])
-        assert float(objective(step)) == pytest.approx(float((w * per_sample(step)[0].numpy()).mean()))
+        assert float(side.stages.objective(step)) == pytest.approx(float((w * per_sample(step)[0].numpy()).mean()))
 
 
 # RI-FedAvg --------------------------------------------------------------------------------------------------------------------
@@ -445,19 +445,21 @@ def test_a_bowl_at_its_minimum_is_not_rough_and_ripples_are():
 
 def test_every_direction_moves_each_layer_by_the_radius():
     simulation = Simulation(toy_experiment(method="ri-fedavg", options={"radius": 0.05}, ranks=[1, 3, 8], scaling="4/r"))
-    turn = simulation.open_turn(1)
+    side, view = next_view(simulation)
+    rule = side.stages.hooks["objective"]
+    assert isinstance(rule, Roughness)
     for _ in range(2):  # from B = 0, and from where training led
-        turn.shared = simulation.stages["sharing"](turn)
-        turn.trained = simulation.engine.train(simulation.local_work(turn), lambda done, of: None)
-        direction = simulation.stages["objective"].direction(turn, 0)
+        share_and_train(side, view)
+        step = direction(view, 0, rule.radius)
         for name, layer in simulation.server.layers.items():
-            A, B = turn.result[f"{name}.A"].double(), turn.result[f"{name}.B"].double()
-            there = (B + direction[f"{name}.B"]) @ (A + direction[f"{name}.A"])
-            moved = turn.base.scales[:, None, None] * (there - B @ A)
+            A, B = view.result[f"{name}.A"].double(), view.result[f"{name}.B"].double()
+            there = (B + step[f"{name}.B"]) @ (A + step[f"{name}.A"])
+            moved = view.base.scales[:, None, None] * (there - B @ A)
             want = 0.05 * length(layer.weight)
             np.testing.assert_allclose(moved.flatten(1).norm(dim=1), [want] * 3, rtol=1e-3)
-        turn = simulation.open_turn(1)
-        turn.start = {name: tensor + 0.1 * turn.spread(turn.owned, turn.owned)[name] for name, tensor in turn.start.items()}
+        side, view = next_view(simulation)
+        owned = view.spread(view.start, view.owned, view.owned)
+        view.work.start = {name: tensor + 0.1 * owned[name] for name, tensor in view.start.items()}
 
 
 def test_roughness_is_measured_every_other_round_counted_and_pulls_from_the_next_round_on():
@@ -512,11 +514,12 @@ def test_fedadamw_is_a_plain_loop_over_lists_of_numbers():
         now = simulation.server.model()[0]
         for name, want in theta.items():
             np.testing.assert_allclose(now[name][0], want, atol=1e-4, err_msg=f"round {t}, {name}")
-            kept = simulation.stages["correction"].state[f"v/{name}"]
+            kept = remembered(simulation, "correction")[f"v/{name}"]
             assert float(kept) == pytest.approx(v_mean[name], rel=1e-3)
 
 
 def test_the_global_direction_travels_down_only():
     plain, with_direction = (next(simulate(toy_experiment(method=method))) for method in ("fedit", "fedadamw"))
-    assert with_direction.floats_up == plain.floats_up
-    assert with_direction.floats_down == 2 * plain.floats_down
+    moments = 3 * 6  # one mean of v for each tensor and client, each way
+    assert with_direction.floats_up == plain.floats_up + moments
+    assert with_direction.floats_down == 2 * plain.floats_down + moments

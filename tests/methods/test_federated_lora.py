@@ -23,11 +23,21 @@ from ilora.methods.ingredients import INGREDIENTS
 from ilora.methods.recipes import federated_lora, heterogeneous
 from ilora.simulation.round_loop import Simulation
 from ilora.stages.aggregate import full_rank_deltas, mean, mean_of_changes
+from ilora.stages.context import slots_of
 from ilora.stages.objectives import shorter, tail_size
 from ilora.stages.server import AdamW
 from ilora.stages.sharing import top
 from ilora.stages.uploads import quantised, rotate, rotation
-from tests.laws import assert_nothing_moves, assert_same_bits, at_home, bits, compare
+from tests.laws import (
+    assert_nothing_moves,
+    assert_same_bits,
+    at_home,
+    bits,
+    compare,
+    next_view,
+    remembered,
+    share_and_train,
+)
 from tests.toy import LAYERS, best, dense, draw_clients, draw_weights, length, server_logits, small_tasks, toy_experiment, updates
 
 D_OUT, D_IN = 12, 10
@@ -229,7 +239,7 @@ def test_a_slot_that_a_client_has_and_does_not_send_counts_as_it_was_received_in
 # Ingredients, each for itself ---------------------------------------------------------------------------------------------------
 
 
-def turn_of(twins: Any, reference: Any, index: int) -> Any:
+def view_of(twins: Any, reference: Any, index: int) -> Any:
     sent, start = Stack.of(twins), Stack.of([reference] * len(twins))
     return SimpleNamespace(
         index=index,
@@ -248,7 +258,7 @@ def test_rotation_keeps_every_clients_product_and_brings_rotated_twins_together(
     twins = [(A, B), (Q.T @ A, B @ Q)]
     errors = [ilora.aggregate("fedit", twins, [0.5, 0.5]).error]
     for soft in (0.5, 1.0):
-        sent = rotate(turn_of(twins, (A, B), index), soft=soft)
+        sent = rotate(view_of(twins, (A, B), index), soft=soft)
         pairs = list(zip(sent["l.A"], sent["l.B"], strict=True))
         for before, after in zip(twins, pairs, strict=True):
             np.testing.assert_allclose(dense(after), dense(before), atol=1e-9)
@@ -317,26 +327,25 @@ def test_what_a_client_does_not_choose_it_leaves_as_it_was():
         simulation = Simulation(experiment_of(method, ranks=[1, 3, 8]))
         simulation.next_round()
         for _ in range(2):
-            turn = simulation.open_turn(simulation.index + 1)
-            turn.shared = simulation.stages["sharing"](turn)
-            turn.trained = simulation.engine.train(simulation.local_work(turn), lambda done, of: None)
-            masks = turn.spread(turn.shared.train_A, turn.shared.train_B, D=turn.owned & False)
+            side, view = next_view(simulation)
+            share_and_train(side, view)
+            masks = view.spread(view.start, view.shared.train_A, view.shared.train_B, D=view.owned & False)
             for name, mask in masks.items():
-                assert torch.equal(turn.result[name] * (1 - mask), turn.start[name] * (1 - mask)), (method, name)
-            kept = sum(sum(int(slots.sum()) for slots in dict(s).values()) for s in turn.shared[:2] if isinstance(s, dict))
+                assert torch.equal(view.result[name] * (1 - mask), view.start[name] * (1 - mask)), (method, name)
+            kept = sum(sum(int(slots.sum()) for slots in dict(s).values()) for s in view.shared[:2] if isinstance(s, dict))
             assert kept == len(LAYERS) * 12 * (1 if method == "lora-a2" else 2)
             simulation.next_round()
 
 
 def test_lora_a2_spends_a_clients_budget_where_it_moves_most_over_all_layers():
     simulation = Simulation(experiment_of("lora-a2", ranks=[2, 5]))
-    turn = simulation.open_turn(1)
-    g, shared = turn.gradient(), simulation.stages["sharing"](turn)
+    side, view = next_view(simulation)
+    g, shared = view.gradient(), side.stages.sharing(view)
     for k, budget in enumerate((2, 5)):
         score = np.concatenate([
-            (g[f"{layer}.B"][k].norm(dim=0) * turn.start[f"{layer}.A"][k].norm(dim=1)).numpy() for layer in LAYERS
+            (g[f"{layer}.B"][k].norm(dim=0) * view.start[f"{layer}.A"][k].norm(dim=1)).numpy() for layer in LAYERS
         ])  # fmt: skip
-        chosen = np.concatenate([shared.train_B[layer][k].numpy() for layer in LAYERS])
+        chosen = np.concatenate([slots_of(shared.train_B, layer)[k].numpy() for layer in LAYERS])
         assert chosen.sum() == 2 * budget
         assert score[chosen].min() >= score[~chosen].max(initial=0)
 
@@ -346,10 +355,10 @@ def test_fsloras_sketch_is_the_whole_in_expectation():
     simulation = Simulation(experiment_of("fslora", ranks=[1, 3, 8]))
     rounds, total = 600, {layer: torch.zeros(3, 8) for layer in LAYERS}
     for index in range(1, rounds + 1):
-        turn = simulation.open_turn(index)
-        simulation.stages["sharing"](turn)
+        side, view = next_view(simulation, index)
+        side.stages.sharing(view)
         for layer in LAYERS:
-            D = turn.start[f"{layer}.D"]
+            D = view.start[f"{layer}.D"]
             assert (D > 0).sum(1).tolist() == [1, 3, 8]
             torch.testing.assert_close(D.sum(1), torch.full((3,), 8.0))
             total[layer] += D / rounds
@@ -366,7 +375,7 @@ def test_the_servers_adamw_is_torchs_on_the_negative_change():
         delta = torch.randn(4, 6, generator=torch.Generator().manual_seed(t))
         parameter.grad = -((ours + delta) - ours)
         optimizer.step()
-        ours = rule.step(t, "x", ours, ours + delta)
+        ours = rule._step(t, "x", ours, ours + delta)
         torch.testing.assert_close(ours, parameter.detach())
 
 
@@ -422,7 +431,7 @@ def test_afloras_server_holds_the_sum_of_products_of_its_own_weights_and_the_sca
             A, B = (record.factors[f"{layer}/trained/{x}"] for x in "AB")
             want = sum(p * B[k].astype(float) @ A[k].astype(float) for k, p in enumerate(record.clients["weight"]))
             np.testing.assert_allclose(G[layer], want, atol=1e-6)
-    assert all((D - 1).abs().max() > 1e-3 for D in simulation.stages["sharing"].state.values())
+    assert all((D - 1).abs().max() > 1e-3 for D in remembered(simulation, "sharing").values())
 
 
 # Whole methods ------------------------------------------------------------------------------------------------------------------
@@ -520,18 +529,18 @@ def test_fedsa_keeps_b_and_the_head_with_the_client_and_shares_a():
     simulation = Simulation(experiment_of("fedsa-lora", ranks=[1, 3, 8, 3], participation=0.5, rounds=6))
     last: dict[int, dict[str, torch.Tensor]] = {}
     head = {name: tensor.clone() for name, tensor in simulation.server.head.items()}
-    for index in range(1, 7):
-        turn = simulation.open_turn(index)
-        simulation.stages["sharing"](turn)
+    for _ in range(6):
+        side, view = next_view(simulation)
+        side.stages.sharing(view)
         common = simulation.server.model()[0]
-        for place, k in enumerate(turn.ids):
+        for place, k in enumerate(view.ids):
             for name, kept in last.get(k, {}).items():
-                torch.testing.assert_close(turn.start[name][place], kept)
-            r = turn.ranks[place]
-            assert torch.equal(turn.start["query.A"][place, :r], common["query.A"][0, :r])
+                torch.testing.assert_close(view.start[name][place], kept)
+            r = view.ranks[place]
+            assert torch.equal(view.start["query.A"][place, :r], common["query.A"][0, :r])
         simulation.next_round()
-        state = simulation.stages["sharing"].state
-        last |= {k: {name: state[name][k].clone() for name in state if name != "seen"} for k in turn.ids}
+        state = remembered(simulation, "sharing")
+        last |= {k: {name: state[name][k].clone() for name in state if name != "seen"} for k in view.ids}
     assert len(last) == 4
     assert all(torch.equal(tensor, head[name]) for name, tensor in simulation.server.head.items())
     assert not any(common[f"{layer}.B"].any() for layer in LAYERS)

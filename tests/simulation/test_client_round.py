@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class OneByOne:
         self.memory: dict[tuple[int, int], Memory] = {}  # member, client -> what it remembers
         self.messages = 0
 
-    def round(self, broadcasts: list[Broadcast], on_step: OnStep) -> list[Reply]:
+    def round(self, broadcasts: Sequence[Broadcast], on_step: OnStep) -> list[Reply]:
         self.messages += len(broadcasts[0].ids)
         return [together([self.client(i, part) for part in parts(sent)]) for i, sent in enumerate(broadcasts)]
 
@@ -57,8 +58,8 @@ class OneByOne:
         first = {name: stage.remember([k]) for name, stage in side.stages.hooks.items()}
         memory = self.memory.setdefault((member, k), first)
         reply = client_round.run(own, as_bytes(broadcast), memory, lambda fraction: None)
-        sent = as_bytes(replace(reply, observed=None))
-        return replace(sent, observed=reply.observed)
+        sent, shared, count, report = as_bytes((reply.sent, reply.shared, reply.count, reply.report))
+        return Reply(sent, shared, count, report, reply.observed)
 
     def ask(self, member: int, broadcast: Broadcast, question: Memory) -> tuple[Memory, int]:
         self.messages += len(broadcast.ids)

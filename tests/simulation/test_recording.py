@@ -104,7 +104,8 @@ def overlaps(kept, moves):
 
 def broadcasts(simulation, kept, layer, G, name, s):
     """What each client would stand at after the next broadcast, against G."""
-    parameters, base = simulation.broadcast([0, 1, 2, 3], simulation.index + 1)
+    sent = simulation.server.broadcast(range(len(RANKS)))
+    parameters, base = sent.parameters, sent.base
     for k, r in enumerate(RANKS):
         A, B = (parameters[f"{layer}.{f}"][k].double().numpy() for f in "AB")
         W = s(r) * B @ A
