@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ilora.api import Result, aggregate, run, simulate
     from ilora.lora.aggregation import Aggregate, Upload
     from ilora.lora.factors import Factors
+    from ilora.stages.stage import Stage
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Method",
     "Option",
     "Result",
+    "Stage",
     "Upload",
     "aggregate",
     "diagnostics",
@@ -46,6 +48,7 @@ _NEEDS_TORCH = {
     "aggregate": "ilora.api",
     "Aggregate": "ilora.lora.aggregation",
     "Factors": "ilora.lora.factors",
+    "Stage": "ilora.stages.stage",
     "Upload": "ilora.lora.aggregation",
 }
 _MODULES = {"diagnostics": "ilora.diagnostics", "figures": "ilora.lab.figures", "lessons": "ilora.lab.content.lessons"}

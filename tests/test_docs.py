@@ -46,7 +46,7 @@ def test_a_method_is_added_as_the_document_says(tmp_path):
 
 
 def test_a_plug_in_stands_in_the_list_of_methods_and_its_options_are_settings(tmp_path):
-    rule, _, _, traits, refusal = blocks("docs/add-a-method.md", "python")
+    rule, _, _, traits, refusal, *_ = blocks("docs/add-a-method.md", "python")
     plug_in = tmp_path / "owners.py"
     plug_in.write_text(rule, encoding="utf-8")
     listed = run_python("from ilora.lab.cli import main; main(['methods'])", tmp_path, ILORA_PLUGINS=str(plug_in))
@@ -59,6 +59,15 @@ def test_a_plug_in_stands_in_the_list_of_methods_and_its_options_are_settings(tm
     assert "'floor': 0.5" in run_python(f"{traits}\n{asked}", tmp_path)
     asked = "try: ilora.Experiment(method='owners', options={'upload': 'rotate'})\nexcept ValueError as error: print(error)"
     assert "a rotated slot has no owner" in run_python(f"import ilora, owners\n{refusal}\n{asked}", tmp_path)
+
+
+def test_a_stage_with_two_halves_is_added_as_the_document_says(tmp_path):
+    (stage,) = (block for block in blocks("docs/add-a-method.md", "python") if block.startswith("# harder.py"))
+    (tmp_path / "harder.py").write_text(stage, encoding="utf-8")
+    asked = "import ilora, harder\nresult = ilora.run(ilora.Experiment(method='harder', ranks=[2, 4], rounds=2, local_steps=1))"
+    shown = "print(result.rounds[-1].clients['visits'].tolist(), result.rounds[-1].floats_up - result.rounds[-1].floats_down)"
+    visits, more = run_python(f"{asked}\n{shown}", tmp_path).rsplit(maxsplit=1)
+    assert (visits, more) == ("[2.0, 2.0]", "2")  # one number of each client, beside the model
 
 
 @pytest.mark.parametrize("path", ["missing.py", "broken.py"])

@@ -13,7 +13,6 @@ from ilora.lora import low_rank
 from ilora.lora.aggregation import Aggregate, Upload, weighted_update
 from ilora.lora.factors import Factors, Stack, slot_mask
 from ilora.methods import Recipe
-from ilora.methods.ingredients import INGREDIENTS
 from ilora.stages.context import Broadcast, Memory, Reply, RunSetting, ServerView, slots_of
 from ilora.stages.initialise import Place, Start
 from ilora.stages.stage import Stages, make_stages
@@ -38,7 +37,7 @@ class ServerLayer:
     def starts(self, ids: Sequence[int], ranks: Sequence[int], round: int) -> list[Start]:
         """What each of these clients starts from in this round: its factors, and the product cut out of its base."""
         if self.aggregate is None:
-            if INGREDIENTS["initialise"][self.recipe.ingredients["initialise"]].per_client:
+            if self.recipe.ingredient("initialise").per_client:
                 return [self.initial(rank, round, client) for client, rank in zip(ids, ranks, strict=True)]
             first = {rank: self.initial(rank, round) for rank in set(ranks)}
             return [first[rank] for rank in ranks]

@@ -15,7 +15,7 @@ from torch import Tensor
 from ilora.lora.aggregation import Aggregate, Upload
 from ilora.lora.scaling import Scaling
 from ilora.methods import Recipe
-from ilora.methods.ingredients import INGREDIENTS, STAGES
+from ilora.methods.ingredients import STAGES
 from ilora.stages.context import ClientModels, ClientView, RoundContext, RunSetting, ServerView, Shared
 from ilora.stages.initialise import Place, Start
 from ilora.tasks.base import Data
@@ -166,8 +166,7 @@ def make_stages(recipe: Recipe, setting: RunSetting) -> Stages:
 
 def make(recipe: Recipe, stage: str, setting: RunSetting | None = None) -> Callable[..., Any]:
     """One stage of a recipe with its options in place: the function, or a `Stage` made from the run's setting."""
-    key = recipe.ingredients[stage]
-    ingredient = INGREDIENTS[stage][key]
+    key, ingredient = recipe.ingredients[stage], recipe.ingredient(stage)
     own = {name: recipe.options[name] for name in ingredient.options}
     source = ingredient.load()
     if not isinstance(source, type):
