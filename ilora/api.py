@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ilora.checks import shown
+from ilora.checks import FieldError, shown
 from ilora.experiment import Experiment
 from ilora.lora.aggregation import Aggregate, Upload, weighted_update
 from ilora.lora.factors import Stack
@@ -76,7 +76,7 @@ def aggregate(
     factors: [(A_k, B_k), ...] with A_k (r_k, d_in), B_k (d_out, r_k); weights (K,) sum to 1; rank: the server's, the largest
     by default; scaling: a number, "alpha/r" or "alpha/sqrt(r)"; offsets: the factors that clients started from where their
     product was cut out of the base (ILoRA); without them the factors are the whole update. Where a method trains one factor in
-    a round, the one that all clients have in common, slot by slot, is that of the server. ValueError for shapes that do not fit,
+    a round, the one that all clients have in common, slot by slot, is that of the server. FieldError for shapes that do not fit,
     for weights that do not sum to 1, and for a method that has no global model.
     """
     recipe = resolve(method, options, scaling)
@@ -103,7 +103,9 @@ def _cut_out(recipe: Recipe, trained: Stack, offsets: Sequence[tuple[Tensor, Ten
     """What the server knows where clients started from factors whose product was cut out of their base."""
     start = _checked("offsets", offsets)
     if start.ranks != trained.ranks or start.A.shape[2] != trained.A.shape[2] or start.B.shape[1] != trained.B.shape[1]:
-        raise ValueError("offsets have other shapes than the factors; allowed is the pair (A, B) that each client started from.")
+        allowed = "the pair (A, B) that each client started from"
+        sentence = f"offsets have other shapes than the factors; allowed is {allowed}."
+        raise FieldError("offsets", offsets, allowed, sentence)
     start = start.padded(trained.A.shape[1])
     cut = 1.0 if recipe.options.get("residual") == "plain" else None
     offset = start.scale([cut or recipe.scaling(rank) for rank in start.ranks])
@@ -138,7 +140,7 @@ def _checked_rank(rank: int | None, trained: Stack) -> int:
     server_rank = largest if rank is None else rank
     if not isinstance(server_rank, int) or isinstance(rank, bool) or not largest <= server_rank <= dimension:
         allowed = f"a whole number from {largest}, the largest client's, to {dimension}, the layer's dimension"
-        raise ValueError(f"rank is {shown(server_rank)}; allowed is {allowed}.")
+        raise FieldError("rank", server_rank, allowed, f"rank is {shown(server_rank)}; allowed is {allowed}.")
     return server_rank
 
 
@@ -146,32 +148,35 @@ def _checked(name: str, factors: Sequence[tuple[Tensor, Tensor]]) -> Stack:
     """The factors as one stack, in float32 or, where one of them is, in float64."""
     factors = list(factors or ())
     if not factors:
-        raise ValueError(f"{name} is empty; allowed is at least one pair (A, B).")
+        raise FieldError(name, factors, "at least one pair (A, B)", f"{name} is empty; allowed is at least one pair (A, B).")
     for k, pair in enumerate(factors):
         if len(pair) != 2 or not all(isinstance(X, Tensor) and not X.is_complex() for X in pair):
-            raise ValueError(f"{name}[{k}] is no pair of real tensors; allowed is (A, B), A (r, d_in) and B (d_out, r).")
+            allowed = "(A, B), A (r, d_in) and B (d_out, r)"
+            sentence = f"{name}[{k}] is no pair of real tensors; allowed is {allowed}."
+            raise FieldError(f"{name}[{k}]", pair, allowed, sentence)
     dtype = reduce(torch.promote_types, (X.dtype for pair in factors for X in pair), torch.float32)
     factors = [(A.to(dtype), B.to(dtype)) for A, B in factors]
     d_in, d_out = (factors[0][0].shape or (0,))[-1], (factors[0][1].shape or (0,))[0]
     for k, (A, B) in enumerate(factors):
         if A.ndim != 2 or B.ndim != 2 or A.shape[0] != B.shape[1] or A.shape[0] == 0 or A.shape[1] != d_in or B.shape[0] != d_out:
             allowed = f"A (r, {d_in}) and B ({d_out}, r) with one r of 1 or more"
-            raise ValueError(f"{name}[{k}] has shapes A {tuple(A.shape)}, B {tuple(B.shape)}; allowed are {allowed}.")
+            sentence = f"{name}[{k}] has shapes A {tuple(A.shape)}, B {tuple(B.shape)}; allowed are {allowed}."
+            raise FieldError(f"{name}[{k}]", (A, B), allowed, sentence)
         if A.shape[0] > min(d_in, d_out):
-            raise ValueError(
-                f"{name}[{k}] has rank {A.shape[0]}; allowed are ranks up to {min(d_in, d_out)}, the layer's dimension."
-            )
+            allowed = f"ranks up to {min(d_in, d_out)}, the layer's dimension"
+            raise FieldError(f"{name}[{k}]", (A, B), allowed, f"{name}[{k}] has rank {A.shape[0]}; allowed are {allowed}.")
         if not (torch.isfinite(A).all() and torch.isfinite(B).all()):
-            raise ValueError(f"{name}[{k}] holds NaN or infinity; allowed are finite numbers.")
+            sentence = f"{name}[{k}] holds NaN or infinity; allowed are finite numbers."
+            raise FieldError(f"{name}[{k}]", (A, B), "finite numbers", sentence)
     return Stack.of(factors)
 
 
 def _checked_weights(weights: Sequence[float] | Tensor, trained: Stack) -> Tensor:
-    allowed = f"allowed are {len(trained)} numbers from 0 to 1 that sum to 1"
+    allowed = f"{len(trained)} numbers from 0 to 1 that sum to 1"
     try:
         p = torch.as_tensor(weights, dtype=trained.A.dtype, device=trained.A.device)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"weights are {shown(weights)}; {allowed}.") from None
+        raise FieldError("weights", weights, allowed, f"weights are {shown(weights)}; allowed are {allowed}.") from None
     if p.shape != (len(trained),) or not bool(torch.isfinite(p).all()) or bool((p < 0).any()) or abs(float(p.sum()) - 1) > 1e-4:
-        raise ValueError(f"weights are {shown(p.tolist())}; {allowed}.")
+        raise FieldError("weights", p.tolist(), allowed, f"weights are {shown(p.tolist())}; allowed are {allowed}.")
     return p

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.randomness import numpy_generator
 
@@ -29,7 +30,7 @@ class Dealt(NamedTuple):
 
 
 def deal(e: Experiment, labels: np.ndarray, classes: tuple[str, ...], styles: tuple[str, ...]) -> Dealt:
-    """Deal samples with these labels (n,) to an experiment's clients; ValueError for more clients than samples.
+    """Deal samples with these labels (n,) to an experiment's clients; FieldError for more clients than samples.
 
     classes and styles: those of the samples, which may have none of either.
     """
@@ -52,10 +53,11 @@ def partition(labels: np.ndarray, clients: int, skew: str, *, alpha: float = 0.3
     """Spread samples over clients: K arrays of indices, disjoint, together all samples, none empty.
 
     labels (n,), classes or bins (`label_groups`); skew: "iid", "label", "shards", "quantity", or "attribute": as iid, what
-    differs are the samples themselves (`attributes`). ValueError for more clients than samples.
+    differs are the samples themselves (`attributes`). FieldError for more clients than samples.
     """
     if clients > len(labels):
-        raise ValueError(f"clients is {clients}; allowed are at most {len(labels)}, one sample for each.")
+        allowed = f"at most {len(labels)}, one sample for each"
+        raise FieldError("clients", clients, allowed, f"clients is {clients}; allowed are {allowed}.")
     random = numpy_generator(seed, "partition", skew)
     if skew in ("iid", "attribute"):
         shares = iid(labels, clients, random)
@@ -66,7 +68,8 @@ def partition(labels: np.ndarray, clients: int, skew: str, *, alpha: float = 0.3
     elif skew == "quantity":
         shares = dirichlet_quantities(labels, clients, alpha, random)
     else:
-        raise ValueError(f"skew is {skew!r}; allowed are iid, label, shards, quantity, attribute.")
+        allowed = "iid, label, shards, quantity, attribute"
+        raise FieldError("skew", skew, allowed, f"skew is {skew!r}; allowed are {allowed}.")
     return [np.sort(share) for share in fill_empty(shares)]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ilora.checks import shown
+from ilora.checks import FieldError, shown
 from ilora.lora import low_rank
 from ilora.lora.factors import Factors, Stack
 from ilora.lora.scaling import Scaling
@@ -83,12 +83,13 @@ class Aggregate:
     def factors(self, rank: int, slots: int = 0) -> Factors:
         """(A, B) as sent to a client of `rank`: A (r, d_in), B (d_out, r), or the first `slots`; the whole stack if merged.
 
-        ValueError for a rank that the server does not have.
+        FieldError for a rank that the server does not have.
         """
         if self.merge:
             return self.server_factors
         if not 1 <= rank <= self.rank:
-            raise ValueError(f"rank is {shown(rank)}; allowed is a whole number from 1 to {self.rank}, the server's.")
+            allowed = f"a whole number from 1 to {self.rank}, the server's"
+            raise FieldError("rank", rank, allowed, f"rank is {shown(rank)}; allowed is {allowed}.")
         A, B = self.server_factors.truncate(slots or rank)
         s = self.scaling(rank)
         return Factors(A / s if self.scaled_factor == "A" else A, B / s if self.scaled_factor == "B" else B)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from math import isfinite, sqrt
 
-from ilora.checks import shown
+from ilora.checks import FieldError, shown
 
 _ALPHA_OVER_RANK = re.compile(r"\s*([0-9.eE+-]+)\s*/\s*(r|sqrt\(r\))\s*")
 
@@ -24,7 +24,7 @@ class Scaling:
 
     @classmethod
     def parse(cls, value: "float | str | Scaling") -> "Scaling":
-        """Read 1.0, "16/r" or "16/sqrt(r)"; ValueError for anything else."""
+        """Read 1.0, "16/r" or "16/sqrt(r)"; FieldError for anything else."""
         if isinstance(value, Scaling):
             return value
         match = _ALPHA_OVER_RANK.fullmatch(value) if isinstance(value, str) else None
@@ -34,7 +34,6 @@ class Scaling:
         except (TypeError, ValueError, OverflowError):
             alpha = float("nan")
         if not isfinite(alpha) or alpha <= 0:
-            raise ValueError(
-                f"scaling is {shown(value)}; allowed are a positive number, or one over the rank, as in '16/r' or '16/sqrt(r)'."
-            )
+            allowed = "a positive number, or one over the rank, as in '16/r' or '16/sqrt(r)'"
+            raise FieldError("scaling", value, allowed, f"scaling is {shown(value)}; allowed are {allowed}.")
         return cls(alpha, over)

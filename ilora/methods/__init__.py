@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ilora.checks import shown
+from ilora.checks import FieldError, shown
 from ilora.lora.scaling import Scaling
 from ilora.methods.compatibility import check_together
-from ilora.methods.ingredient import Ingredient, Option
+from ilora.methods.ingredient import Ingredient, Option, option_error
 from ilora.methods.ingredients import INGREDIENTS, STAGES
 from ilora.methods.method import PROVENANCE, Method
 from ilora.methods.recipes import client_weighting, drift, ensembles_and_branches, federated_lora, heterogeneous, reward_learning
@@ -89,28 +89,31 @@ def resolve(method: str, options: Mapping[str, Any], scaling: float | str | None
     """The recipe of a method under a user's options.
 
     An option is `mode`, the name of a stage (it swaps that stage's ingredient) or an option of one of the ingredients.
-    ValueError names whatever is unknown, not allowed, or does not go together.
+    FieldError names whatever is unknown, not allowed, or does not go together.
     """
     if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"method is {shown(method)}; allowed are {', '.join(METHODS)}.")
+        allowed = ", ".join(METHODS)
+        raise FieldError("method", method, allowed, f"method is {shown(method)}; allowed are {allowed}.")
     chosen = METHODS[method]
     mode = options.get("mode", next(iter(chosen.modes), ""))
     if "mode" in options and (not isinstance(mode, str) or mode not in chosen.modes):
         allowed = f"allowed are {', '.join(chosen.modes)}" if chosen.modes else "this method has no modes"
-        raise ValueError(f"option mode of method {method} is {shown(mode)}; {allowed}.")
+        raise FieldError("options.mode", mode, allowed, f"option mode of method {method} is {shown(mode)}; {allowed}.")
     settings = {**chosen.options, **chosen.modes.get(mode, {}), **options}
     settings = {name: value for name, value in settings.items() if name not in ("mode", "provenance")}
     own_scaling = settings.pop("scaling", 1.0)
     ingredients = {stage: settings.pop(stage, key) for stage, key in chosen.ingredients.items()}
     for stage, key in ingredients.items():
         if not isinstance(key, str) or key not in INGREDIENTS[stage]:
-            raise ValueError(f"option {stage} is {shown(key)}; allowed are {', '.join(INGREDIENTS[stage])}.")
+            raise option_error(stage, key, ", ".join(INGREDIENTS[stage]))
     known = options_of(ingredients)
     values = {name: known[name].check(name, settings[name]) if name in settings else known[name].default for name in known}
     own = ["mode"] if chosen.modes else []
     for name in options:
         if name != "mode" and name not in known and name not in STAGES:
-            raise ValueError(f"option {name!r} is unknown to method {method}; allowed are {', '.join([*own, *STAGES, *known])}.")
+            allowed = ", ".join([*own, *STAGES, *known])
+            sentence = f"option {name!r} is unknown to method {method}; allowed are {allowed}."
+            raise FieldError(f"options.{name}", options[name], allowed, sentence)
     check_together(ingredients, values)
     return Recipe(ingredients, values, Scaling.parse(own_scaling if scaling is None else scaling))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ilora.checks import FieldError
 from ilora.methods.ingredient import Ingredient
 from ilora.methods.ingredients import INGREDIENTS, STAGES
 from ilora.methods.method import Method
@@ -184,37 +185,39 @@ REFUSALS: list[Refusal] = [*CLASHES, new_slots, new_base]
 
 
 def check_together(ingredients: Mapping[str, str], options: Mapping[str, Any]) -> None:
-    """ValueError of one sentence if the ingredients, one per stage, cannot work together under these options."""
+    """FieldError of one sentence if the ingredients, one per stage, cannot work together under these options."""
     for refusal in REFUSALS:
         if reason := refusal(ingredients, options):
-            raise ValueError(reason)
+            raise FieldError("options", dict(ingredients), "ingredients that go together", reason)
 
 
-def refuse_epochs(ingredients: Mapping[str, str]) -> None:
-    """ValueError where an ingredient wants every client to take the same number of steps."""
+def refuse_epochs(ingredients: Mapping[str, str], epochs: int) -> None:
+    """FieldError where an ingredient wants every client to take the same number of steps."""
     for stage, key in ingredients.items():
         if INGREDIENTS[stage][key].same_steps:
-            raise ValueError(
-                f"local_epochs does not go with {stage} {key!r}, which wants equally many steps of every client;"
-                " allowed is None, with local_steps instead."
-            )
+            allowed = "None, with local_steps instead"
+            sentence = f"local_epochs does not go with {stage} {key!r}, which wants equally many steps of every client;"
+            raise FieldError("local_epochs", epochs, allowed, f"{sentence} allowed is {allowed}.")
 
 
 def refuse_regression(ingredients: Mapping[str, str]) -> None:
-    """ValueError where an ingredient works on class probabilities and the task's labels are numbers."""
+    """FieldError where an ingredient works on class probabilities and the task's labels are numbers."""
     for stage, key in ingredients.items():
         if INGREDIENTS[stage][key].needs_classes:
-            raise ValueError(
-                f"option {stage} is {key!r}, which needs classes, and this task's labels are numbers;"
-                f" allowed are {', '.join(name for name, other in INGREDIENTS[stage].items() if not other.needs_classes)}."
-            )
+            allowed = ", ".join(name for name, other in INGREDIENTS[stage].items() if not other.needs_classes)
+            sentence = f"option {stage} is {key!r}, which needs classes, and this task's labels are numbers;"
+            raise FieldError(f"options.{stage}", key, allowed, f"{sentence} allowed are {allowed}.")
 
 
 def refuse_personalised(ingredients: Mapping[str, str]) -> None:
-    """ValueError of one sentence if the clients keep parts of the model, so that nobody can be handed a global one."""
+    """FieldError of one sentence if the clients keep parts of the model, so that nobody can be handed a global one."""
     sharing = INGREDIENTS["sharing"][ingredients["sharing"]]
     if sharing.personalised:
-        raise ValueError(
+        closest = nearest("sharing", lambda own: own.personalised)
+        raise FieldError(
+            "options.sharing",
+            ingredients["sharing"],
+            closest,
             f"sharing {ingredients['sharing']!r} leaves no global model to hand out, since parts of it stay with each client;"
-            f" the nearest choice is {nearest('sharing', lambda own: own.personalised)}."
+            f" the nearest choice is {closest}.",
         )

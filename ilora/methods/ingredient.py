@@ -9,8 +9,13 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from ilora.checks import shown
+from ilora.checks import FieldError, is_number, shown
 from ilora.methods.traits import Traits
+
+
+def option_error(name: str, value: Any, allowed: str) -> FieldError:
+    """The FieldError for the value of an option."""
+    return FieldError(f"options.{name}", value, allowed, f"option {name} is {shown(value)}; allowed are {allowed}.")
 
 
 @dataclass(frozen=True)
@@ -24,14 +29,14 @@ class Option:
     greatest: float | None = None
 
     def check(self, name: str, value: Any) -> Any:
-        """Return `value` if it is allowed; ValueError naming the option otherwise."""
+        """Return `value` if it is allowed; FieldError naming the option otherwise."""
         if self.values:
             if not any(value == allowed and type(value) is type(allowed) for allowed in self.values):
-                raise ValueError(f"option {name} is {shown(value)}; allowed are {', '.join(map(repr, self.values))}.")
+                raise option_error(name, value, ", ".join(map(repr, self.values)))
             return value
         least, greatest = (-float("inf") if self.least is None else self.least, self.greatest or float("inf"))
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= greatest:
-            raise ValueError(f"option {name} is {shown(value)}; allowed are numbers from {least:g} to {greatest:g}.")
+        if not is_number(value) or not least <= value <= greatest:
+            raise option_error(name, value, f"numbers from {least:g} to {greatest:g}")
         return float(value) if isinstance(self.default, float) else int(value)
 
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ilora.checks import FieldError
 from ilora.tasks.catalogue import BackboneCard, TaskCard
 from ilora.tasks.image_cards import CIFAR_TASKS
 from ilora.tasks.text_cards import TEXT_TASKS
@@ -60,6 +61,11 @@ def place_of(folder: str = "") -> Path:
     return Path(folder).expanduser() if folder else data_folder() / "cache"
 
 
+def data_error(place: Path | str, sentence: str) -> FieldError:
+    """The FieldError for files of a task that are missing or wrong."""
+    return FieldError("data", str(place), "a folder with the task's official files", sentence)
+
+
 def is_at_hand(name: str, folder: str = "") -> bool:
     """Whether the task's data can be loaded without a download."""
     card, place = TASKS[name], place_of(folder)
@@ -79,6 +85,7 @@ def load_task(name: str, backbone: str = "", folder: str = "") -> "Task":
     `folder` is where files that do not come with the repository lie; empty: `data/cache`, filled by one download.
     """
     if name not in _MODULES:
-        raise ValueError(f"task: {name!r} is not one of {', '.join(_MODULES)}")
+        known = ", ".join(_MODULES)
+        raise FieldError("task", name, known, f"task: {name!r} is not one of {known}")
     task: Task = import_module(_MODULES[name]).load(name, backbone or TASKS[name].backbone, place_of(folder))
     return task

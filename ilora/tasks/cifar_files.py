@@ -1,6 +1,8 @@
 """CIFAR's official files: Python pickles of rows of 3072 bytes, read without letting a pickle run anything."""
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from ilora.tasks import data_error
 from ilora.tasks.download import Archive, Watch, fetch
 
 
@@ -69,17 +72,26 @@ def _unpickle(file: BinaryIO) -> dict[str, Any]:
     return content
 
 
-def read_images(path: Path, labels: str) -> Images:
-    """One official batch file; `labels` is the key of its labels. ValueError where the file is none."""
+@contextmanager
+def _official(path: Path) -> Iterator[None]:
+    """FieldError where the file cannot be read or is another one."""
     try:
+        yield
+    except OSError as error:
+        raise data_error(path, f"{path} cannot be read: {error.strerror}.") from error
+    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise data_error(path, f"{path} is not one of CIFAR's official files: {error}.") from error
+
+
+def read_images(path: Path, labels: str) -> Images:
+    """One official batch file; `labels` is the key of its labels. FieldError where the file is none."""
+    with _official(path):
         with path.open("rb") as file:
             content = _unpickle(file)
         rows = np.asarray(content["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
         named = torch.tensor(content[labels], dtype=torch.long)
         if len(named) != len(rows):
             raise ValueError(f"{len(rows)} images but {len(named)} labels")
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"{path} is not one of CIFAR's official files: {error}.") from error
     return Images(torch.from_numpy(rows.copy()), named)
 
 
@@ -95,15 +107,16 @@ def find_or_fetch(folder: Path, layout: Layout, watch: Watch | None) -> Path:
         return found
     if watch is not None:
         return fetch(layout.archive, folder, watch)
-    raise FileNotFoundError(
+    raise data_error(
+        folder,
         f"{layout.title} does not lie in {folder}: there is no {layout.archive.folder}/{layout.test}; leave data empty to have it"
-        f" downloaded once ({layout.archive.size / 1e6:.0f} MB)."
+        f" downloaded once ({layout.archive.size / 1e6:.0f} MB).",
     )
 
 
 def read_names(place: Path, layout: Layout) -> tuple[str, ...]:
     """The names of the classes, in the order of their labels."""
-    with (place / layout.meta).open("rb") as file:
+    with _official(place / layout.meta), (place / layout.meta).open("rb") as file:
         return tuple(_unpickle(file)[layout.names])
 
 
@@ -111,7 +124,8 @@ def read_train(place: Path, layout: Layout) -> Images:
     """All training batches that lie in `place`: where some are missing, those that are there."""
     found = [place / name for name in layout.train if (place / name).is_file()]
     if not found:
-        raise FileNotFoundError(f"{place} holds no training batch of {layout.title}; its names are {', '.join(layout.train)}.")
+        names = ", ".join(layout.train)
+        raise data_error(place, f"{place} holds no training batch of {layout.title}; its names are {names}.")
     parts = [read_images(path, layout.labels) for path in found]
     return Images(torch.cat([part.pixels for part in parts]), torch.cat([part.labels for part in parts]))
 

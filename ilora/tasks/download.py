@@ -15,6 +15,8 @@ from typing import NamedTuple, Never
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from ilora.checks import FieldError
+
 Watch = Callable[[str, float], None]
 """Called often with what is being fetched and the share of it that is here, 0..1; it may raise to stop the download."""
 
@@ -26,8 +28,12 @@ class StoppedError(Exception):
     """Whoever watched a download wants no more of it."""
 
 
-class DownloadError(OSError):
+class DownloadError(FieldError):
     """Files could not be fetched; the text is one sentence with the way out."""
+
+    def __init__(self, sentence: str, into: Path | str = "") -> None:
+        super().__init__("data", str(into), "a folder that holds the files already", sentence)
+        self.args = (sentence, into)
 
 
 class Archive(NamedTuple):
@@ -55,20 +61,19 @@ def fetch(archive: Archive, into: Path, watch: Watch) -> Path:
         with _alone(into / f"{archive.folder}.lock", archive.title, watch):
             if not ready.is_dir():
                 _fetch(archive, into, watch)
-    except DownloadError:
-        raise
     except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(_why(archive, into, error)) from error
+        raise DownloadError(_why(archive, into, error), into) from error
     return ready
 
 
 def progress_bar() -> Watch:
-    """A Watch that draws a progress bar in the terminal from the first byte on."""
+    """A Watch that draws a progress bar from the first byte on, where there is a terminal."""
     bars: list[tqdm[Never]] = []
 
     def watch(title: str, share: float) -> None:
         if not bars:
-            bars.append(tqdm(total=100, desc=title, bar_format="{l_bar}{bar}| {n:.0f} % [{elapsed}<{remaining}]"))
+            form = "{l_bar}{bar}| {n:.0f} % [{elapsed}<{remaining}]"
+            bars.append(tqdm(total=100, desc=title, bar_format=form, disable=None))
         bars[0].update(100 * share - bars[0].n)
         if share >= 1:
             bars.pop().close()
@@ -84,7 +89,8 @@ def _fetch(archive: Archive, into: Path, watch: Watch) -> None:
         part.unlink()
         raise DownloadError(
             f"{archive.title}: what came from {archive.url} has not the official checksum and was deleted; try again, or put"
-            " the files into a folder yourself and name it as data."
+            " the files into a folder yourself and name it as data.",
+            into,
         )
     _unpack(archive, part, into)
     part.unlink()
@@ -138,7 +144,8 @@ def _check_space(archive: Archive, into: Path, part: Path) -> None:
     if free < needed:
         raise DownloadError(
             f"{archive.title} needs {needed / 1e6:.0f} MB in {into}, where {free / 1e6:.0f} MB are free; free some space,"
-            " or put the files elsewhere and name that folder as data."
+            " or put the files elsewhere and name that folder as data.",
+            into,
         )
 
 

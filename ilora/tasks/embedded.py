@@ -10,7 +10,14 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from ilora.checks import FieldError
 from ilora.tasks.base import Backbone
+
+
+def missing_backbone(path: Path, script: str) -> FieldError:
+    """The FieldError for a backbone of the repository whose file cannot be read; `script` makes it again."""
+    sentence = f"The backbone {path} is missing or damaged; `{script}` makes it again."
+    return FieldError("backbone", str(path), f"what `{script}` makes", sentence)
 
 
 @contextmanager
@@ -27,7 +34,7 @@ def _without_progress_bar() -> Iterator[None]:
 def load_embedded(fresh: PreTrainedModel, path: Path, script: str) -> Backbone:
     """The weights in `path` in float32 under the untrained head of `fresh`, a model of their shapes; frozen and in eval mode.
 
-    RuntimeError, naming the script that makes the file again, where it is missing or damaged.
+    FieldError, naming the script that makes the file again, where it is missing or damaged.
     """
     head = {name: tensor for name, tensor in fresh.state_dict().items() if name.startswith("classifier.")}
     try:
@@ -40,5 +47,5 @@ def load_embedded(fresh: PreTrainedModel, path: Path, script: str) -> Backbone:
         if info["missing_keys"] or info["unexpected_keys"]:
             raise RuntimeError("other tensors than this model's")
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise RuntimeError(f"The backbone {path} is missing or damaged; `{script}` makes it again.") from error
+        raise missing_backbone(path, script) from error
     return Backbone(model.requires_grad_(False).eval(), head=("classifier",))

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ilora.checks import FieldError
 from ilora.tasks import data_folder, pretrained
 from ilora.tasks.base import Backbone
+from ilora.tasks.embedded import missing_backbone
 
 TEXT_MINI = "text-mini"
 
@@ -31,6 +33,6 @@ def _place(name: str) -> Iterator[str]:
     place = data_folder() / TEXT_MINI
     try:
         yield str(place)
-    except ValueError as error:
+    except FieldError as error:
         script = "python -m tools.pretrain.pretrain_text --glue FOLDER"
-        raise RuntimeError(f"The backbone {place} is missing or damaged; `{script}` makes it again.") from error
+        raise missing_backbone(place, script) from error

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ilora.tasks import TASKS, data_folder, place_of
+from ilora.tasks import TASKS, data_error, data_folder, place_of
 from ilora.tasks.base import Data, Task
 from ilora.tasks.download import DownloadError, StoppedError, Watch, progress_bar
 from ilora.tasks.encoders import load_encoder, load_tokenizer
@@ -28,9 +28,10 @@ def find_or_fetch(name: str, folder: Path, watch: Watch) -> Path:
     sheet = SHEETS[name]
     ready = folder / sheet.folder
     if not ready.is_dir() and folder != place_of():
-        raise FileNotFoundError(
+        raise data_error(
+            folder,
             f"{folder} has no folder {sheet.folder}; put GLUE's official files there ({sheet.folder}/train.tsv, "
-            f"{sheet.folder}/{sheet.dev[0]}.tsv), or leave the data folder empty to have them downloaded."
+            f"{sheet.folder}/{sheet.dev[0]}.tsv), or leave the data folder empty to have them downloaded.",
         )
     if not ready.is_dir():
         fetch(name, folder, watch)
@@ -44,7 +45,8 @@ def fetch(name: str, folder: Path, watch: Watch) -> None:
     try:
         from datasets import load_dataset
     except ImportError:
-        raise DownloadError(f"task {name}: the library datasets is not installed; `pip install datasets`, {own_way}.") from None
+        sentence = f"task {name}: the library datasets is not installed; `pip install datasets`, {own_way}."
+        raise DownloadError(sentence, folder) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as unfinished:
@@ -59,7 +61,8 @@ def fetch(name: str, folder: Path, watch: Watch) -> None:
         raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise DownloadError(f"task {name}: the download failed ({reason}); try again with network access, {own_way}.") from error
+        sentence = f"task {name}: the download failed ({reason}); try again with network access, {own_way}."
+        raise DownloadError(sentence, folder) from error
 
 
 def from_table(name: str, table: Mapping[str, Any]) -> Rows:

@@ -6,6 +6,8 @@ The files are tab-separated without quoting (Wang et al. 2019, gluebenchmark.com
 from dataclasses import dataclass
 from pathlib import Path
 
+from ilora.tasks import data_error
+
 ENTAILMENT = ("entailment", "not_entailment")
 
 
@@ -53,14 +55,15 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing; GLUE's official files have it in the folder {path.parent.name}.") from None
+        sentence = f"{path} is missing; GLUE's official files have it in the folder {path.parent.name}."
+        raise data_error(path, sentence) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}, line {line}: not UTF-8 text; fetch the official file again.") from None
+        raise data_error(path, f"{path}, line {line}: not UTF-8 text; fetch the official file again.") from None
     except OSError as error:
-        raise OSError(f"{path} cannot be read: {error.strerror}.") from error
+        raise data_error(path, f"{path} cannot be read: {error.strerror}.") from error
     if not text.strip():
-        raise ValueError(f"{path} is empty; fetch the official file again.")
+        raise data_error(path, f"{path} is empty; fetch the official file again.")
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
@@ -75,12 +78,13 @@ def _label(sheet: Sheet, written: str) -> float:
 
 def _position(path: Path, columns: list[str], name: str) -> int:
     if name not in columns:
-        raise ValueError(f"{path}, line 1: there is no column {name!r}; the header has {', '.join(columns)}.")
+        header = ", ".join(columns)
+        raise data_error(path, f"{path}, line 1: there is no column {name!r}; the header has {header}.")
     return columns.index(name)
 
 
 def read_sheet(sheet: Sheet, path: Path) -> Rows:
-    """The rows of one labelled file; raises a sentence with file and line where the file is missing, cut off or wrong."""
+    """The rows of one labelled file; FieldError with file and line where the file is missing, cut off or wrong."""
     lines = _lines(path)
     columns = list(sheet.columns) or lines.pop(0).split("\t")
     texts, label = [_position(path, columns, name) for name in sheet.texts], _position(path, columns, sheet.label)
@@ -92,14 +96,16 @@ def read_sheet(sheet: Sheet, path: Path) -> Rows:
             if sheet.ragged:
                 continue
             cut = "; the last line is cut off" if line is lines[-1] and len(cells) < len(columns) else ""
-            raise ValueError(f"{path}, line {number}: {len(cells)} columns where {len(columns)} are expected{cut}.")
+            sentence = f"{path}, line {number}: {len(cells)} columns where {len(columns)} are expected{cut}."
+            raise data_error(path, sentence)
         try:
             rows.labels.append(_label(sheet, cells[label]))
         except ValueError:
-            raise ValueError(f"{path}, line {number}: label {cells[label]!r} is not one of: {allowed}.") from None
+            sentence = f"{path}, line {number}: label {cells[label]!r} is not one of: {allowed}."
+            raise data_error(path, sentence) from None
         rows.texts.append(tuple(cells[text].strip() for text in texts))
     if not rows.texts:
-        raise ValueError(f"{path} has no rows; fetch the official file again.")
+        raise data_error(path, f"{path} has no rows; fetch the official file again.")
     return rows
 
 

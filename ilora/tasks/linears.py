@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
+from ilora.checks import FieldError
 from ilora.tasks.catalogue import PLAIN_NAMES
 
 
@@ -38,12 +39,13 @@ def find_linears(model: nn.Module, targets: Sequence[str], head: Sequence[str] =
     linears = _body(model, head)
     for target in targets:
         if not any(_matches(name, target) for name in linears):
-            raise ValueError(f"targets: no linear is called {target!r}; this model has {', '.join(_choices(linears))}")
+            known = ", ".join(_choices(linears))
+            raise FieldError("targets", target, known, f"targets: no linear is called {target!r}; this model has {known}")
     return {name: linear for name, linear in linears.items() if any(_matches(name, target) for target in targets)}
 
 
 def check_rank(rank: int, linears: Mapping[str, nn.Linear]) -> None:
-    """ValueError for a rank that the smallest of these linears cannot carry."""
+    """FieldError for a rank that the smallest of these linears cannot carry."""
     greatest = min(min(linear.weight.shape) for linear in linears.values())
     if rank > greatest:
-        raise ValueError(f"ranks is {rank}; allowed: up to {greatest}, the smallest dimension of the layers that are adapted.")
+        raise FieldError("ranks", rank, f"up to {greatest}, the smallest dimension of the layers that are adapted")

@@ -12,6 +12,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ilora.checks import FieldError
 from ilora.tasks.base import Backbone
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -35,7 +36,7 @@ class Merged:
 
 @torch.no_grad()
 def merge_adapter(folder: str, backbone: Backbone) -> Merged:
-    """Add the updates of the adapter in `folder` to the weights of the backbone, in place; ValueError of one sentence."""
+    """Add the updates of the adapter in `folder` to the weights of the backbone, in place; FieldError of one sentence."""
     if not folder:
         return Merged()
     merged = read_adapter(Path(folder).expanduser(), backbone)
@@ -98,7 +99,6 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(". ")[:200] or type(error).__name__
 
 
-def _refused(folder: Path, reason: str) -> ValueError:
-    return ValueError(
-        f"adapter is {str(folder)!r}: {reason}; allowed: a folder with {' and '.join(FILES)} of a plain LoRA for this backbone."
-    )
+def _refused(folder: Path, reason: str) -> FieldError:
+    allowed = f"a folder with {' and '.join(FILES)} of a plain LoRA for this backbone"
+    return FieldError("adapter", str(folder), allowed, f"adapter is {str(folder)!r}: {reason}; allowed: {allowed}.")

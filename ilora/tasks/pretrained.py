@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from ilora.checks import FieldError
 from ilora.tasks.base import Backbone, Inputs
 
 MODELS: dict[str, Any] = {"image": AutoModelForImageClassification, "text": AutoModelForSequenceClassification}
@@ -34,7 +35,7 @@ SAFE: dict[str, Any] = {"trust_remote_code": False}
 def load_pretrained(kind: str, name: str, outputs: int) -> Backbone:
     """The model, frozen, in float32 and in eval mode, with an untrained head of `outputs` that is the same at every call.
 
-    kind: "image" or "text". Its head is whatever stands beside the encoder: one linear, or several. ValueError of one sentence.
+    kind: "image" or "text". Its head is whatever stands beside the encoder: one linear, or several. FieldError of one sentence.
     """
     with _explained(name, kind):
         config = AutoConfig.from_pretrained(name, num_labels=outputs, **SAFE)
@@ -123,11 +124,9 @@ def _explained(name: str, kind: str) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _refused(name: str, reason: str) -> ValueError:
-    return ValueError(
-        f"backbone is {name!r}: {reason}; allowed: a transformers model's name on the hub, or a folder with its config.json and"
-        " model.safetensors."
-    )
+def _refused(name: str, reason: str) -> FieldError:
+    allowed = "a transformers model's name on the hub, or a folder with its config.json and model.safetensors"
+    return FieldError("backbone", name, allowed, f"backbone is {name!r}: {reason}; allowed: {allowed}.")
 
 
 REASONS: tuple[tuple[Callable[[BaseException], bool], str], ...] = (

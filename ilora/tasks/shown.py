@@ -10,10 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ilora.records import Array
-from ilora.tasks import TASKS, data_folder, is_at_hand, place_of
+from ilora.tasks import TASKS, data_error, data_folder, is_at_hand, place_of
 from ilora.tasks.glue_files import SHEETS, read_sheet
 from ilora.tasks.image_cards import CIFAR_VIT_50, UNSEEN
 from ilora.tasks.toy_reviews import DIALECTS, reviews, say
@@ -60,9 +61,9 @@ def missing(task: str, folder: str) -> str:
 
 
 def read(task: str, backbone: str = "", folder: str = "") -> Shown:
-    """The samples to train on; OSError or ValueError, one sentence with the way out, where files are missing or wrong."""
+    """The samples to train on; FieldError, one sentence with the way out, where files are missing or wrong."""
     if sentence := missing(task, folder):
-        raise FileNotFoundError(sentence)
+        raise data_error(folder, sentence)
     if TASKS[task].kind == "text":
         return _texts(task, folder, "train")
     return _digits() if task == "digits" else _cifar(task, folder, backbone == CIFAR_VIT_50)
@@ -71,7 +72,7 @@ def read(task: str, backbone: str = "", folder: str = "") -> Shown:
 def read_tested(task: str, folder: str = "") -> Shown:
     """The samples that a text task is tested on; errors as in `read`."""
     if sentence := missing(task, folder):
-        raise FileNotFoundError(sentence)
+        raise data_error(folder, sentence)
     return _texts(task, folder, "test")
 
 
@@ -82,7 +83,11 @@ def file_of(task: str) -> Path:
 
 @lru_cache(maxsize=1)
 def _digits() -> Shown:
-    kept = load_file(file_of("digits"))
+    file = file_of("digits")
+    try:
+        kept = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise data_error(file, f"{file} is missing or damaged; fetch it from the repository again.") from error
     return Shown(kept["labels"].astype(np.int64), TASKS["digits"].classes, kept["pictures"][:, None])
 
 

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import torch
 
+from ilora.checks import FieldError
+
 
 def pick_device(wish: str) -> str:
-    """The device to run on; "auto" takes cuda, then mps, then cpu. ValueError for one that is not there."""
+    """The device to run on; "auto" takes cuda, then mps, then cpu. FieldError for one that is not there."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wish == "auto":
         return next(device for device, available in there.items() if available)
     if not there[wish]:
-        raise ValueError(f"device is {wish!r}; allowed here: {', '.join(['auto', *(d for d, ok in there.items() if ok)])}.")
+        allowed = ", ".join(["auto", *(device for device, available in there.items() if available)])
+        raise FieldError("device", wish, allowed, f"device is {wish!r}; allowed here: {allowed}.")
     return wish
 
 

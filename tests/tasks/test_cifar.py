@@ -9,6 +9,7 @@ import torch
 from transformers import ViTConfig, ViTForImageClassification
 
 import ilora
+from ilora.checks import FieldError
 from ilora.tasks import TASKS, cifar, fetch_task, is_at_hand, load_task
 from ilora.tasks.cifar import first_of_each, load_backbone, small_vit
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100, Images
@@ -104,7 +105,7 @@ def test_every_load_gives_the_same_backbone_and_head_and_leaves_the_random_state
 
 def test_a_missing_backbone_is_named_with_the_command_that_remakes_it(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar, "data_folder", lambda: tmp_path)
-    with pytest.raises(RuntimeError, match=r"cifar-vit-50\.safetensors is missing or damaged; .*pretrain_cifar --twin"):
+    with pytest.raises(FieldError, match=r"cifar-vit-50\.safetensors is missing or damaged; .*pretrain_cifar --twin"):
         load_backbone("cifar-vit-50", 50)
 
 
@@ -120,7 +121,7 @@ def test_a_federated_round_runs_on_both_engines_to_the_same_numbers(folder):
 
 
 def test_a_folder_without_the_files_ends_in_one_sentence_and_downloads_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"^CIFAR-100 does not lie in .*leave data empty"):
+    with pytest.raises(FieldError, match=r"^CIFAR-100 does not lie in .*leave data empty"):
         load_task("cifar100", folder=str(tmp_path))
     fetch_task("cifar100", str(tmp_path), lambda title, share: pytest.fail("a download began"))
     assert list(tmp_path.iterdir()) == []

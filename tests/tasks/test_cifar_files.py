@@ -9,6 +9,7 @@ import pytest
 import torch
 from torchvision import datasets
 
+from ilora.checks import FieldError
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100, find, find_or_fetch, read_images, read_names, read_test, read_train
 from ilora.tasks.image_cards import CIFAR10_NAMES, CIFAR100_NAMES
 from tests.tasks import cifar_standin
@@ -67,7 +68,7 @@ def test_missing_batches_are_done_without(tmp_path):
 
 def test_no_batch_at_all_is_said(tmp_path):
     cifar_standin.write(tmp_path / "none", CIFAR10, classes=10, batches=0)
-    with pytest.raises(FileNotFoundError, match=r"holds no training batch of CIFAR-10; its names are data_batch_1, "):
+    with pytest.raises(FieldError, match=r"holds no training batch of CIFAR-10; its names are data_batch_1, "):
         read_train(tmp_path / "none", CIFAR10)
 
 
@@ -75,7 +76,7 @@ def test_a_folder_without_the_files_is_answered_with_the_way_out(tmp_path):
     sentence = (
         r"^CIFAR-10 does not lie in .*cifar-10-batches-py/test_batch; leave data empty to have it downloaded once \(170 MB\)\.$"
     )
-    with pytest.raises(FileNotFoundError, match=sentence):
+    with pytest.raises(FieldError, match=sentence):
         find_or_fetch(tmp_path, CIFAR10, None)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ilora.checks import FieldError
 from ilora.tasks import LETTERS_VIT, TASKS, data_folder, load_task
 from ilora.tasks.digits import WEIGHTS, load_backbone, tiny_vit
 from ilora.tasks.linears import find_linears
@@ -93,7 +94,7 @@ def test_a_missing_or_damaged_file_is_named_with_the_command_that_remakes_it(tmp
         path.write_bytes(whole.replace(b"cls_token", b"xyz_token"))
     elif content is not None:
         path.write_bytes(whole[:-100] if content == "cut" else content)
-    with pytest.raises(RuntimeError, match=r"backbone\.safetensors is missing or damaged; .*-m tools.pretrain.pretrain_digits"):
+    with pytest.raises(FieldError, match=r"backbone\.safetensors is missing or damaged; .*-m tools.pretrain.pretrain_digits"):
         load_backbone(path)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import BertTokenizer, DistilBertConfig, DistilBertForSequenceClassification
 
+from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.simulation.round_loop import Simulation
 from ilora.tasks import TASKS, data_folder, glue, is_at_hand, load_task
@@ -75,7 +76,7 @@ def test_a_round_of_a_regression_is_scored_by_correlations(tmp_path):
 
 
 def test_a_named_folder_without_the_task_is_not_filled(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has no folder SST-2; put GLUE's official files there") as caught:
+    with pytest.raises(FieldError, match=r"has no folder SST-2; put GLUE's official files there") as caught:
         load_task("sst2", "", str(tmp_path))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

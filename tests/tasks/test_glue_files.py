@@ -2,6 +2,7 @@
 
 import pytest
 
+from ilora.checks import FieldError
 from ilora.tasks.glue_files import SHEETS, Rows, read_sheet, write_sheet
 from tests.tasks import glue_standin
 
@@ -64,7 +65,7 @@ def test_a_score_is_a_number_from_0_to_5(tmp_path, score):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"dev\.tsv is missing"):
+    with pytest.raises(FieldError, match=r"dev\.tsv is missing"):
         read_sheet(SST2, tmp_path / "SST-2" / "dev.tsv")
 
 

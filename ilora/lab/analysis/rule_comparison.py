@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ilora import diagnostics
 from ilora.api import aggregate
+from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lora import low_rank
 from ilora.lora.aggregation import Aggregate, relative
@@ -117,14 +118,17 @@ def truncation_errors(update: Factors, most: int) -> dict[str, list[float]]:
 def uploads_of(experiment: Experiment, record: Round, kept: dict[str, Array], first: dict[str, Array]) -> Uploads:
     """What a stored round's clients sent of one layer; `kept` are the layer's factors of that round, `first` of round 1.
 
-    ValueError where the round does not keep what is needed.
+    FieldError where the round does not keep what is needed.
     """
     if not kept:
-        raise ValueError("factors: this round keeps none; train the run anew to have them.")
+        sentence = "factors: this round keeps none; train the run anew to have them."
+        raise FieldError("factors", None, "a round that keeps them", sentence)
     ranks = slots(experiment, record, kept)
     count = len(kept["trained/A"])
     if count < len(record.clients["id"]):
-        raise ValueError(f"clients are {len(record.clients['id'])}; the record keeps the factors of {count} only.")
+        clients = len(record.clients["id"])
+        sentence = f"clients are {clients}; the record keeps the factors of {count} only."
+        raise FieldError("clients", clients, f"{count}", sentence)
     weights, samples = (_shares(record.clients[column][:count]) for column in ("weight", "samples"))
     by_samples = experiment.recipe.ingredient("weighting").by_samples
     factors = [_pair(kept, "trained", k, ranks[k]) for k in range(count)]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ilora.checks import FieldError
 from ilora.lora.factors import Factors
 from ilora.randomness import torch_generator
 
@@ -23,12 +24,13 @@ def make_clients(
 
     dimension: d_out and d_in. overlap in 0..1 is phi between any two clients' column spaces, and row spaces: 0 orthogonal,
     1 one inside the other. rotation in 0..1 turns each client's slots among themselves, up to a random quarter turn: B_k Q_k
-    and Q_k^T A_k, the same product. noise: Gaussian, as a share of each factor's length. ValueError for a dimension that
+    and Q_k^T A_k, the same product. noise: Gaussian, as a share of each factor's length. FieldError for a dimension that
     cannot hold so many directions.
     """
     most = max(ranks) + sum(ranks)
     if dimension < most:
-        raise ValueError(f"dimension is {dimension}; allowed is {most} or more, the ranks and the largest of them once more.")
+        allowed = f"{most} or more, the ranks and the largest of them once more"
+        raise FieldError("dimension", dimension, allowed, f"dimension is {dimension}; allowed is {allowed}.")
     draw = torch_generator(seed, "synthetic")
     columns, rows = (_spaces(ranks, dimension, overlap, draw) for _ in range(2))
     return [_client(U, V, decay, _turn(len(U), rotation, draw), noise, draw) for U, V in zip(columns, rows, strict=True)]

@@ -16,7 +16,7 @@ GAP, WIDTH = 1 / 8, 64  # between two pictures, as a share of their width; pixel
 
 
 def holdings(e: Experiment, shown: Shown) -> Dealt:
-    """Who holds what in an experiment, as its run will have it; ValueError for more clients than samples."""
+    """Who holds what in an experiment, as its run will have it; FieldError for more clients than samples."""
     return deal(e, shown.labels, shown.classes, TASKS[e.task].styles)
 
 

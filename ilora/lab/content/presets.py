@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.tasks import TASKS
 
@@ -126,8 +127,8 @@ def available() -> dict[str, Preset]:
 
 
 def preset(name: str) -> Preset:
-    """A preset by its name; ValueError for one that there is not."""
+    """A preset by its name; FieldError for one that there is not."""
     found = available()
     if name not in found:
-        raise ValueError(f"preset is {name!r}; allowed: {', '.join(found)}.")
+        raise FieldError("preset", name, ", ".join(found))
     return found[name]

@@ -71,7 +71,7 @@ class Run:
 
     @cached_property
     def experiment(self) -> Experiment:
-        """What is trained; ValueError if this version no longer knows one of its settings."""
+        """What is trained; FieldError if this version no longer knows one of its settings."""
         return Experiment.from_json(self.experiment_json)
 
     @property

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lab.runs import leases
 from ilora.lab.runs.leases import LostRunError, Worker
@@ -23,7 +24,7 @@ from ilora.lab.runs.store import FETCHING, Run, Store, StoreError
 from ilora.records import Round, score_text
 from ilora.simulation.round_loop import Simulation
 from ilora.tasks import fetch_task
-from ilora.tasks.download import DownloadError, StoppedError
+from ilora.tasks.download import StoppedError
 
 POLL_SECONDS = 0.06  # between two looks at the queue, or at what shall become of a paused run
 PULSE_SECONDS = 0.2  # between two reports from inside a round
@@ -137,7 +138,7 @@ class Training:
         """Log the whole error and end the run with one line of it."""
         self.store.log(self.run.id, traceback.format_exc())
         line = " ".join(str(error).split())[:300] or "no reason given"
-        if not isinstance(error, StoreError | DownloadError):
+        if not isinstance(error, StoreError | FieldError):
             line = f"Round {self.round} failed: {line} ({type(error).__name__})"
         leases.end(self.store, self.run.id, self.worker, "failed", line)
         return "failed"
@@ -189,7 +190,7 @@ def default_threads() -> int:
     """Threads for one worker: ILORA_THREADS, else one fewer than there are cores."""
     named = os.environ.get("ILORA_THREADS", "")
     if named and not (named.isdigit() and int(named) > 0):
-        raise ValueError(f"ILORA_THREADS is {named!r}; allowed: a whole number from 1.")
+        raise FieldError("ILORA_THREADS", named, "a whole number from 1")
     return int(named) if named else max(1, cores() - 1)
 
 

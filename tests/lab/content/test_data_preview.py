@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ilora import tasks
+from ilora.checks import FieldError
 from ilora.clients.data import load_client_data
 from ilora.clients.partition import Dealt
 from ilora.experiment import Experiment
@@ -107,9 +108,9 @@ def test_a_tested_sentence_stands_in_the_style_in_which_the_server_is_asked(ever
 def test_files_that_are_not_there_end_in_one_sentence_that_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(tasks, "data_folder", lambda: tmp_path)
     for task, file in (("cifar10", "cifar-10-batches-py/test_batch"), ("sst2", "SST-2/train.tsv")):
-        with pytest.raises(FileNotFoundError, match=rf"not on this machine: name the folder that holds {file}, or run"):
+        with pytest.raises(FieldError, match=rf"not on this machine: name the folder that holds {file}, or run"):
             read(task)
-        with pytest.raises(FileNotFoundError, match=rf"are not in /nowhere: there is no {file};"):
+        with pytest.raises(FieldError, match=rf"are not in /nowhere: there is no {file};"):
             read(task, folder="/nowhere")
 
 
