@@ -3,28 +3,37 @@
 import csv
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import asdict
 from math import isnan
 from typing import Any
 
 from tqdm import tqdm
 
 from ilora.experiment import Experiment
-from ilora.lab.cli.tables import print_table
+from ilora.lab.cli.flags import written
+from ilora.lab.cli.tables import print_json, print_table
 from ilora.lab.runs import leases, pool
 from ilora.lab.runs.store import Run, Store
 from ilora.lab.runs.worker import Training, default_threads, this_process
 from ilora.records import Round, score_text
 
 CTRL_C = 130
+Watch = Callable[[str, float, Round | None], None]  # the status, the position in rounds, and a round that has just ended
 
 
-def train_here(experiment: Experiment, name: str) -> int:
-    """Train a new run to its end; returns the exit code."""
+def train_here(experiment: Experiment, name: str, as_json: bool = False) -> int:
+    """Train a new run to its end, and print it as JSON if that is wanted; returns the exit code."""
     store = Store()
     with _worker(store) as worker:
-        return _train(store, store.run(store.add(experiment, name, worker=worker)), worker)
+        run = store.run(store.add(experiment, name, worker=worker))
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            code = _train(store, run, worker)
+    if as_json:
+        history = store.history(run.id).to_dict("records")
+        print_json(asdict(store.run(run.id)) | {"experiment": experiment.to_dict(), "history": history})
+    return code
 
 
 def resume_here(run_id: str, once: bool) -> int:
@@ -47,7 +56,7 @@ def compare_here(experiments: Sequence[Experiment], path: str | None) -> int:
             rows.append(_row(store, run.id))
     print_table(list(rows[0]), [[f"{v:.4g}" if isinstance(v, float) else v for v in row.values()] for row in rows])
     if path:
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with written("csv", path), open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
@@ -69,15 +78,7 @@ def _worker(store: Store) -> Iterator[str]:
 def _train(store: Store, run: Run, worker: str, once: bool = False) -> int:
     """Train a run that `worker` holds, under a progress bar, and say how it ended; returns the exit code."""
     print(f"{run.id}: {run.name}")
-    form = "{l_bar}{bar}| {n:.1f}/{total} rounds [{elapsed}<{remaining}]{postfix}"
-    with tqdm(desc="starting", total=run.rounds, initial=run.done, bar_format=form) as bar:
-
-        def watch(status: str, position: float, round: Round | None) -> None:
-            bar.n = position
-            bar.set_description(status, refresh=round is None)
-            if round is not None:
-                bar.set_postfix_str(f"{score_text(round.metrics())}{_error(round.aggregation_error)}")
-
+    with _followed(run) as watch:
         try:
             outcome = Training(store, run, worker, lambda held: not once, watch).finish()
         except KeyboardInterrupt:
@@ -85,6 +86,33 @@ def _train(store: Store, run: Run, worker: str, once: bool = False) -> int:
             store.log(run.id, "stopped by Ctrl-C")
             outcome = "interrupted"
     return _say(store.run(run.id), outcome)
+
+
+@contextmanager
+def _followed(run: Run) -> Iterator[Watch]:
+    """What hears of a run's progress and tells it on stderr: with a bar in a terminal, elsewhere with one line a round."""
+
+    def tell(status: str, position: float, round: Round | None) -> None:
+        if round is not None:
+            print(f"round {round.index} of {run.rounds}: {_scores(round)}", file=sys.stderr, flush=True)
+
+    if not sys.stderr.isatty():
+        yield tell
+        return
+    form = "{l_bar}{bar}| {n:.1f}/{total} rounds [{elapsed}<{remaining}]{postfix}"
+    with tqdm(desc="starting", total=run.rounds, initial=run.done, bar_format=form) as bar:
+
+        def show(status: str, position: float, round: Round | None) -> None:
+            bar.n = position
+            bar.set_description(status, refresh=round is None)
+            if round is not None:
+                bar.set_postfix_str(_scores(round))
+
+        yield show
+
+
+def _scores(round: Round) -> str:
+    return f"{score_text(round.metrics())}{_error(round.aggregation_error)}"
 
 
 def _say(run: Run, outcome: str) -> int:

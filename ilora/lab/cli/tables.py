@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from ilora.lab.content.presets import available
@@ -13,15 +14,12 @@ from ilora.methods import METHODS, PROVENANCE, Method, properties
 def methods_command(chosen: argparse.Namespace) -> int:
     """List the methods."""
     if chosen.json:
-        print(
-            json.dumps(
-                {
-                    key: asdict(method)
-                    | {"provenance": PROVENANCE[method.provenance_of()], "personalised": method.personalised, **stated(method)}
-                    for key, method in METHODS.items()
-                },
-                indent=2,
-            )
+        print_json(
+            {
+                key: asdict(method)
+                | {"provenance": PROVENANCE[method.provenance_of()], "personalised": method.personalised, **stated(method)}
+                for key, method in METHODS.items()
+            }
         )
     else:
         print_table(
@@ -57,7 +55,7 @@ def presets_command(chosen: argparse.Namespace) -> int:
     found = available()
     if chosen.json:
         every = {name: asdict(own) | {"experiment": own.experiment().to_dict()} for name, own in found.items()}
-        print(json.dumps(every, indent=2))
+        print_json(every)
     else:
         print_table(["preset", "title", "small twin"], [[name, own.title, own.twin] for name, own in found.items()])
     return 0
@@ -72,13 +70,26 @@ def runs_command(chosen: argparse.Namespace) -> int:
     pool.sweep(store)
     runs = store.runs()
     if chosen.json:
-        print(json.dumps([asdict(run) for run in runs], indent=2))
+        print_json([asdict(run) for run in runs])
     elif not runs:
         print(f"No runs in {store.home} yet; `python -m ilora run` makes one.")
     else:
         rows = [[r.id, r.status, f"{r.done}/{r.rounds}", _score(r.last), r.name, r.error] for r in runs]
         print_table(["run", "status", "rounds", "accuracy", "name", ""], rows)
     return 0
+
+
+def print_json(value: Any) -> None:
+    """Print JSON that every reader takes: a number that is NaN or infinite, such as an error that does not exist, is null."""
+    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -1,21 +1,25 @@
 """The command line trains into the same store as the app, and answers a wrong value with one line and exit code 2."""
 
+import argparse
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+import ilora
 from ilora import METHODS, Experiment
-from ilora.lab.cli import main
-from ilora.lab.cli.flags import ABOUT
+from ilora.lab.cli import commands, main, parser
+from ilora.lab.cli.flags import add_experiment, read_experiment
 from ilora.lab.runs import leases
 from ilora.lab.runs.store import Store
 
@@ -104,7 +108,11 @@ def test_a_wrong_value_is_one_line_that_names_the_field(
 
 def test_every_field_has_a_flag_with_an_explanation_and_a_wrong_value_here() -> None:
     names = {field.name for field in fields(Experiment)} - {"options"}
-    assert set(ABOUT) == names
+    experiments = argparse.ArgumentParser(add_help=False)
+    add_experiment(experiments, skip=())
+    explained = {action.dest.removeprefix("field_"): action.help for action in experiments._actions if action.dest != "option"}
+    assert explained.keys() == names
+    assert all(explained.values())
     assert {flag.replace("-", "_") for flag, _ in WRONG} >= names
 
 
@@ -115,7 +123,6 @@ def test_every_field_has_a_flag_with_an_explanation_and_a_wrong_value_here() -> 
         (["run", "--alpha"], "--alpha"),
         (["run", "--al", "0.3"], "--al"),
         (["fly"], "fly"),
-        ([], "COMMAND"),
         (["resume", "nobody"], "nobody"),
         (["step", "../../etc"], "etc"),
         (["pause", "nobody"], "nobody"),
@@ -133,6 +140,77 @@ def test_every_field_has_a_flag_with_an_explanation_and_a_wrong_value_here() -> 
 def test_a_wrong_command_is_one_line(capsys: pytest.CaptureFixture[str], store: Store, arguments: list[str], named: str) -> None:
     assert named in complaint(capsys, *arguments)
     assert store.runs() == []
+
+
+def test_without_a_verb_there_is_help_and_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "COMMAND" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"ilora {ilora.__version__}\n"
+
+
+@pytest.mark.parametrize("mistake", [ValueError("shape '[3, -1]'"), ImportError("no module"), OSError("no space")])
+def test_a_mistake_in_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, store: Store, mistake: Exception) -> None:
+    monkeypatch.setattr(commands, "read_experiment", raising(mistake))
+    with pytest.raises(type(mistake), match=re.escape(str(mistake))):
+        main(["run"])
+
+
+def raising(error: Exception) -> Callable[..., Experiment]:
+    def raise_it(*_: object, **__: object) -> Experiment:
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "run"], ["run", "--debug"]])
+def test_debug_shows_where_a_value_was_refused(capsys: pytest.CaptureFixture[str], store: Store, arguments: list[str]) -> None:
+    assert main([*arguments, "--rounds", "0"]) == 2
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert last == "python -m ilora run: rounds is 0; allowed: a whole number from 1 to 10000."
+
+
+def test_an_experiment_in_a_file_is_where_the_flags_start(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.json"
+    written = Experiment(method="flora", ranks=(2, 4), rounds=3, options={"correction": "control-variates"})
+    file.write_text(written.to_json())
+
+    def read(*flags: str) -> Experiment:
+        return read_experiment(parser.make_parser().parse_args(["run", "--experiment", str(file), *flags]))
+
+    assert read() == written
+    assert read("--rounds", "5") == written.replace(rounds=5)
+    assert read("--option", "upload=quantise") == written.replace(options={**written.options, "upload": "quantise"})
+    assert read("--ranks", "2,4,8").client_ranks == (2, 4, 8)
+    assert read("--task", "toy-text") == Experiment(
+        task="toy-text", method="flora", ranks=(2, 4), rounds=3, options=written.options
+    )
+    assert read("--method", "fedit").options == {}
+
+
+@pytest.mark.parametrize("text", [None, b"{", b"[]", b"\xff", b'{"rouns": 3}', b'{"rounds": 0}'])
+def test_a_file_without_an_experiment_is_one_line(
+    capsys: pytest.CaptureFixture[str], store: Store, tmp_path: Path, text: bytes | None
+) -> None:
+    file = tmp_path / "experiment.json"
+    if text is not None:
+        file.write_bytes(text)
+    assert "allowed" in complaint(capsys, "run", "--experiment", str(file))
+    assert "not allowed with" in complaint(capsys, "run", "--experiment", str(file), "--preset", "digits")
+
+
+def test_a_run_as_json_is_all_there_is_on_stdout(capsys: pytest.CaptureFixture[str], store: Store) -> None:
+    assert main(["run", *SMALL, "--rounds", "2", "--json"]) == 0
+    output = capsys.readouterr()
+    told = json.loads(output.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert told["id"] == store.runs()[0].id
+    assert Experiment.from_dict(told["experiment"]) == store.runs()[0].experiment
+    assert [row["index"] for row in told["history"]] == [1, 2]
+    told_of = [line for line in output.err.splitlines() if line.startswith("round ")]
+    assert [line.partition(":")[0] for line in told_of] == ["round 1 of 2", "round 2 of 2"], "no terminal: one line a round"
+    assert "\r" not in output.err
 
 
 def test_a_foreign_file_in_place_of_the_store_is_one_line(capsys: pytest.CaptureFixture[str], store: Store) -> None:
@@ -263,3 +341,6 @@ def test_the_adapter_of_a_run_is_one_that_peft_loads(store: Store, tmp_path: Pat
     capsys.readouterr()
     waiting = store.add(Experiment())
     assert "no finished round" in complaint(capsys, "adapter", waiting, str(tmp_path / "none"))
+    assert "rank is 9; allowed" in complaint(capsys, "adapter", run_id, str(tmp_path / "none"), "--rank", "9")
+    (tmp_path / "file").touch()
+    assert "folder is" in complaint(capsys, "adapter", run_id, str(tmp_path / "file"))
