@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from ilora.checks import FieldError
 from ilora.lab.dashboard import data_access, url
 from ilora.lab.dashboard.charts.block import welcome_picture
 from ilora.lab.dashboard.controls.experiment_form import experiment_form
@@ -38,7 +39,7 @@ problem, entrants = "", []
 if experiment:
     try:
         entrants = compare_start.entrants(experiment, chosen, seeds)
-    except ValueError as error:
+    except FieldError as error:
         problem = str(error)
 if problem:
     st.markdown(f":red[:material/error: {problem}]")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from ilora.checks import FieldError
 from ilora.lab.content import recorded_run
 from ilora.lab.runs import pool
 from ilora.lab.runs.database import default_home
@@ -51,7 +52,7 @@ def known(run: Run) -> bool:
     """Whether this version knows everything that the run's experiment names."""
     try:
         return bool(run.experiment)
-    except ValueError:
+    except FieldError:
         return False
 
 

@@ -4,19 +4,17 @@ Widgets are not bound to query parameters one by one: a bound widget writes its 
 cannot read without a word. Here a link from Python or the CLI opens as well, and a wrong value is named beside its control.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import fields
 from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
+from ilora.checks import FieldError, settings_of
 from ilora.experiment import Experiment
 
-FIELDS = tuple(f.name for f in fields(Experiment))
+FIELDS = tuple(settings_of(Experiment))
 KEPT = ("hide", "room")  # of a classroom's link: they stay for the whole visit
 _WRITTEN, _PROBLEMS = "link_written", "link_problems"
-_SUBJECT = re.compile(r"(?:option )?'?([\w-]+)'?")
 
 
 def read_link(query: Mapping[str, str]) -> tuple[Experiment, dict[str, str]]:
@@ -26,18 +24,16 @@ def read_link(query: Mapping[str, str]) -> tuple[Experiment, dict[str, str]]:
     while True:
         try:
             return Experiment.from_query(asked), problems
-        except ValueError as error:
+        except FieldError as error:
             field = field_of(error)
             culprit = field if field in asked else "options" if "options" in asked else next(iter(asked))
             del asked[culprit]
             problems[culprit] = str(error)
 
 
-def field_of(error: ValueError) -> str:
-    """The field of an experiment that a ValueError of its checks is about; options of ingredients count as `options`."""
-    match = _SUBJECT.match(str(error))
-    name = match[1] if match and not str(error).startswith("option ") else "options"
-    return name if name in FIELDS else "options"
+def field_of(error: FieldError) -> str:
+    """The control that an error is about; the options of ingredients have one together."""
+    return error.field.partition(".")[0]
 
 
 def opened() -> tuple[Experiment, dict[str, str]] | None:

@@ -201,7 +201,7 @@ def reading(name: str, main: str = "accuracy") -> Chart:
 
 
 def uploads_of(view: View) -> "Uploads":
-    """What a real round's clients sent of the layer that is looked at; ValueError where the record does not say."""
+    """What a real round's clients sent of the layer that is looked at; FieldError where the record does not say."""
     from ilora.lab.analysis import rule_comparison
 
     first = data_access.factors(view.run, 1, view.layer)

@@ -6,6 +6,7 @@ from dataclasses import fields
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from ilora.checks import FieldError
 from ilora.experiment import DEVICES, ENGINES, MOST_CLIENTS, OPTIMIZERS, PRECISIONS, SKEWS, Experiment, profile_ranks
 from ilora.lab.content.glossary import explain
 from ilora.lab.dashboard import data_access, url
@@ -85,7 +86,7 @@ def experiment_form(*, with_method: bool = True, pressable: Collection[str] = ()
         _ingredients(form)
     try:
         experiment = Experiment(**form.values)
-    except ValueError as error:
+    except FieldError as error:
         form.problem(url.field_of(error), str(error))
         return None
     st.session_state[CURRENT] = experiment

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lab.content.scenarios import SCENARIOS
 from ilora.lab.dashboard import data_access
@@ -129,14 +130,15 @@ def variants(experiment: Experiment, setting: str, values: list[Any]) -> dict[st
 def changed(experiment: Experiment, setting: str, value: Any) -> Experiment:
     """The experiment with another value; with a rank profile the number of clients stays."""
     if setting == "clients" and not isinstance(experiment.ranks, str):
-        raise ValueError("clients: with a list of ranks it is the list that says how many.")
+        sentence = "clients: with a list of ranks it is the list that says how many."
+        raise FieldError("clients", value, "what the list of ranks says", sentence)
     return experiment.replace(**{setting: value})
 
 
 def _valid(experiment: Experiment, setting: str, value: Any) -> bool:
     try:
         changed(experiment, setting, value)
-    except ValueError:
+    except FieldError:
         return False
     return True
 
@@ -147,7 +149,7 @@ def _start(experiment: Experiment, setting: str, values: list[Any]) -> None:
     try:
         made = variants(experiment, setting, values)
         ids = [pool.submit(data_access.store(), each, name, group=group) for name, each in made.items()]
-    except (StoreError, ValueError) as error:
+    except (StoreError, FieldError) as error:
         st.error(str(error), icon=":material/error:")
         return
     _close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 
+from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lab import figures
 from ilora.lab.captions import one_round
@@ -129,7 +130,7 @@ def from_run(view: View) -> None:
     """What every rule would have made of the factors that a real round's clients sent."""
     try:
         uploads = uploads_of(view)
-    except ValueError as error:
+    except FieldError as error:
         st.info(str(error))
         return
     ranks = tuple(len(A) for A, _ in uploads.factors)

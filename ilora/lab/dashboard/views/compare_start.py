@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lab.dashboard import data_access, url
 from ilora.lab.dashboard.run_group import LEAST, MOST_RUNS, RUNS
@@ -30,9 +31,10 @@ def choices() -> dict[str, str]:
 
 
 def entrants(experiment: Experiment, chosen: Sequence[str], seeds: int = 1) -> list[Experiment]:
-    """The same experiment for every choice under every seed; ValueError unless two to eight different ones are chosen."""
+    """The same experiment for every choice under every seed; FieldError unless two to eight different ones are chosen."""
     if not LEAST <= len(set(chosen)) <= MOST:
-        raise ValueError(f"methods: {len(set(chosen))} are chosen; allowed: {LEAST} to {MOST} different ones.")
+        allowed = f"{LEAST} to {MOST} different ones"
+        raise FieldError("methods", chosen, allowed, f"methods: {len(set(chosen))} are chosen; allowed: {allowed}.")
     made = [_with_choice(experiment, choice) for choice in dict.fromkeys(chosen)]
     return [each.replace(seed=experiment.seed + more) for more in range(seeds) for each in made]
 

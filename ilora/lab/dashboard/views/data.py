@@ -3,6 +3,7 @@
 import numpy as np
 import streamlit as st
 
+from ilora.checks import FieldError
 from ilora.clients.partition import Dealt
 from ilora.experiment import Experiment
 from ilora.lab import figures
@@ -78,7 +79,7 @@ def _read(experiment: Experiment) -> tuple[Shown, Dealt] | None:
         with st.spinner("Reading the samples, once"):
             shown = read(experiment.task, experiment.backbone, experiment.data)
         return shown, data_preview.holdings(experiment, shown)
-    except (OSError, ValueError) as error:
+    except FieldError as error:
         st.info(plain(str(error)), icon=":material/info:")
         return None
 

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lab import figures
 from ilora.lab.analysis.measures import MEASURES
@@ -42,7 +43,7 @@ def on_and_off(experiment: Experiment) -> None:
 
 
 def variants(experiment: Experiment) -> dict[str, Experiment]:
-    """The experiment with the correction on and off, everything else as it is; ValueError where they do not go together."""
+    """The experiment with the correction on and off, everything else as it is; FieldError where they do not go together."""
     return {
         name: experiment.replace(options={**experiment.options, "correction": correction}) for name, correction in SIDES.items()
     }
@@ -54,7 +55,7 @@ def _start(experiment: Experiment) -> None:
         st.session_state[PAIR] = [
             pool.submit(data_access.store(), each, name, group="control-variates") for name, each in made.items()
         ]
-    except (StoreError, ValueError) as error:
+    except (StoreError, FieldError) as error:
         st.session_state[REFUSED] = str(error)
 
 

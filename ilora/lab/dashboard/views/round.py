@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import streamlit as st
 
+from ilora.checks import FieldError
 from ilora.lab import figures
 from ilora.lab.captions import one_round
 from ilora.lab.captions.rounds import client_name
@@ -269,7 +270,7 @@ def _own(view: View) -> str:
 def _uploads(view: View) -> "Uploads | None":
     try:
         return uploads_of(view)
-    except ValueError as error:
+    except FieldError as error:
         st.info(str(error))
         return None
 

@@ -162,7 +162,7 @@ def _import() -> None:
         st.session_state[IMPORTED] = file.file_id
         try:
             run_id = archive.import_run(data_access.store(), io.BytesIO(file.getvalue()))
-        except (StoreError, ValueError) as error:
+        except StoreError as error:
             st.error(str(error), icon=":material/error:")
             return
         st.session_state[SAID] = f"Imported as {run_id}."

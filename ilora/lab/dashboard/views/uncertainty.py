@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from ilora.checks import FieldError
 from ilora.lab import figures
 from ilora.lab.captions import calibration
 from ilora.lab.captions.rounds import client_name
@@ -138,7 +139,7 @@ def show_sentence(view: View, sample: int) -> None:
     with st.container(border=True, key="uncertainty.sentence"):
         try:
             said = tested_text(view.run.experiment, view.facts.styles, sample)
-        except (OSError, ValueError) as error:
+        except FieldError as error:
             st.caption(plain(f"The sentence cannot be shown. {error}"))
             return
         st.caption(f"Test sample {sample + 1}")
