@@ -166,7 +166,7 @@ class VectorisedEngine:
 
     def _chunk(self, work: LocalWork, batch: int) -> int:
         """How many clients fit the memory budget, from the bytes that one client's step keeps for its backward pass."""
-        if not self.bytes_per_row:
+        if not self.bytes_per_row and work.batches.shape[1]:
             self.bytes_per_row = self._measure(work)
         return max(1, min(len(work.batches), int(self.memory_budget // max(1, self.bytes_per_row * batch))))
 

@@ -272,3 +272,13 @@ def test_gradients_and_second_moments_are_those_of_each_clients_own_steps():
         for name in want.parameters:
             torch.testing.assert_close(trained.gradients[name][k], want.gradients[name][0], atol=1e-6, rtol=0)
             torch.testing.assert_close(trained.second_moments[name][k], want.second_moments[name][0], atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_without_a_step_everyone_stays_and_no_empty_batch_meets_the_model(optimizer, monkeypatch):
+    work, engine = make_work(optimizer, steps=0, corrected=False), VectorisedEngine(make_stacked(), load_toy().train, PLENTY)
+    monkeypatch.setattr(engine.model, "forward", None)
+    trained = train(work, engine=engine)
+    assert trained.losses.shape == (4, 0)
+    for name, start in work.start.items():
+        torch.testing.assert_close(trained.parameters[name], start, atol=0, rtol=0)
