@@ -6,12 +6,14 @@ from ilora.checks import FieldError
 from ilora.lab.dashboard import data_access, url
 from ilora.lab.dashboard.charts.block import welcome_picture
 from ilora.lab.dashboard.controls.experiment_form import experiment_form
+from ilora.lab.dashboard.controls.run_explorer import say_missing
 from ilora.lab.dashboard.navigation import title
 from ilora.lab.dashboard.views import compare, compare_start
 from ilora.methods import METHODS
 
 title("Which method does better?")
 data_access.store()
+say_missing(url.asked("runs").split(","))
 runs = compare_start.compared_runs()
 with st.sidebar:
     experiment = experiment_form(with_method=False)

@@ -2,12 +2,17 @@
 
 import json
 import math
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ilora.checks import FieldError, setting, settings_of
 from ilora.experiment import DEVICES, ENGINES, OPTIMIZERS, PRECISIONS, RANK_PROFILES, SKEWS, Experiment, profile_ranks
 from ilora.methods import METHODS
 
@@ -139,6 +144,10 @@ def test_a_wrong_value_is_one_sentence_that_names_the_field_the_value_and_what_i
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert len(sentence) < 700
+    assert isinstance(error.value, FieldError)
+    assert error.value.field == (f"options.{inside}" if inside != field and isinstance(inside, str) else field)
+    again = pickle.loads(pickle.dumps(error.value))
+    assert (str(again), again.field, again.allowed) == (sentence, error.value.field, error.value.allowed)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -221,3 +230,91 @@ def test_clients_can_be_left_out_but_not_all():
     for wrong in ([3], [-1], [0, 1, 2], ["one"], 1):
         with pytest.raises(ValueError, match="left_out is"):
             Experiment(ranks=[2, 4, 8], left_out=wrong)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Longer(Experiment):
+    """An experiment with fields of every plain kind that nobody but the declaration knows."""
+
+    patience: int = setting(3, least=1, greatest=9, about="How many rounds without gain end a run.")
+    momentum: float = setting(0.9, greatest=1, about="How much of the last step is in the next.")
+    pause: int | None = setting(None, greatest=5, about="Rounds of rest.", empty="none")
+    norm: str = setting("l2", choices={"l1": "sum", "l2": "root"}, about="Which norm.")
+    note: str = setting("", about="A remark.")
+    steps: Sequence[int] = setting((), about="A list of numbers.")
+    names: Sequence[str] = setting((), about="A list of names.")
+    extra: Mapping[str, Any] = setting({}, about="Anything.")
+
+
+def test_a_new_field_needs_its_declaration_only():
+    made = Longer(patience=4, momentum=0.5, pause=2, norm="l1", note="a, b", steps=[1, 2], names=["x"], extra={"y": 1})
+    assert Longer.from_json(made.to_json()) == made
+    assert Longer.from_query(made.to_query()) == made
+    assert made.to_query().keys() == settings_of(Longer).keys() - settings_of(Experiment).keys()
+    assert Longer().to_query() == {}
+    assert made.extra is not Longer().extra
+    wrong: dict[str, Any] = {
+        "patience": 10,
+        "momentum": 1.5,
+        "pause": 6,
+        "norm": "l3",
+        "note": 1,
+        "steps": "1",
+        "names": {"x"},
+        "extra": [1],
+    }
+    for name, value in wrong.items():
+        with pytest.raises(FieldError) as error:
+            Longer(**{name: value})
+        assert (error.value.field, error.value.value) == (name, value)
+
+
+def test_every_field_is_described():
+    for name, own in settings_of(Experiment).items():
+        assert own.about.endswith("."), name
+        assert own.name == name
+        assert own.check(own.default) == own.default
+    assert list(settings_of(Experiment)) == [field.name for field in fields(Experiment)]
+
+
+NUMBERS = {name: own for name, own in settings_of(Experiment).items() if own.kinds <= {int, float}}
+SMALLEST: dict[str, Any] = {"clients": {"task": "sst2"}, "noisy_clients": {"task": "sst2", "clients": 1000}}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_bounds_that_are_described_are_those_that_are_checked(name):
+    own, others = NUMBERS[name], SMALLEST.get(name, {})
+    for bound, beyond in ((own.least, own.least - 1e-4), (own.greatest, own.greatest + 1e-4)):
+        value = int(bound) if int in own.kinds else bound
+        assert getattr(make(**others, **{name: value}), name) == value
+        wrong = round(beyond + (-0.5 if beyond < bound else 0.5)) if int in own.kinds else beyond
+        with pytest.raises(FieldError) as error:
+            make(**others, **{name: wrong})
+        assert error.value.allowed == own.allowed
+
+
+@pytest.mark.parametrize("name", [name for name, own in settings_of(Experiment).items() if own.kinds == {str} and own.choices])
+def test_the_choices_that_are_described_are_those_that_are_checked(name):
+    with pytest.raises(FieldError) as error:
+        make(**{name: "none of them"})
+    assert error.value.allowed == ", ".join(settings_of(Experiment)[name].choices)
+
+
+def test_numbers_and_lists_of_numpy_are_taken_as_pythons_own():
+    given = make(
+        rounds=np.int64(3), ranks=np.array([2, 4]), lr=np.float32(0.5), alpha=np.float64(0.25), left_out=np.array([1]),
+        scaling=np.float32(2), options={"deltas": False, "aggregate": "svd"},
+    )  # fmt: skip
+    plain = make(rounds=3, ranks=[2, 4], lr=0.5, alpha=0.25, left_out=[1], scaling=2.0, options=given.options)
+    assert given.to_json() == plain.to_json()
+    assert make(ranks=range(1, 4)).client_ranks == (1, 2, 3)
+    weighted: Any = {"mu": np.float32(0.5)}
+    assert Experiment.from_json(make(method="fedprox", options=weighted).to_json()).options == {"mu": 0.5}
+
+
+@pytest.mark.parametrize("wrong", [np.array(3), np.array([[2]]), np.array(["2"]), np.array([2.5]), np.array([True]), {2}, b"2"])
+def test_what_is_no_list_of_ranks_is_refused_whoever_made_it(wrong):
+    with pytest.raises(FieldError, match=r"^ranks is .*; allowed: "):
+        make(ranks=wrong)
+    with pytest.raises(FieldError, match=r"^rounds is .*; allowed: "):
+        make(rounds=np.float32("nan"))

@@ -133,6 +133,7 @@ def test_names_tell_runs_apart(store, open_app):
 def test_a_link_to_runs_that_are_gone_shows_the_start(open_app):
     app = open_app("compare", runs="ilora-0000,fedit-0000")
     assert len(app.get("bidi_component")) == 1
+    assert [warning.value.partition("'")[2].partition("'")[0] for warning in app.warning] == ["ilora-0000", "fedit-0000"]
 
 
 def test_a_task_with_another_score_is_compared_by_that_score(open_app, store):

@@ -51,6 +51,7 @@ def test_a_link_names_run_round_and_layer(open_app, store):
 @pytest.mark.parametrize("query", [{"run": "nothing-here", "round": "x"}, {"round": "-3"}, {"layer": "no such layer"}])
 def test_a_wrong_link_shows_something_all_the_same(open_app, query):
     app = open_app("subspaces", **query)
+    assert ["'nothing-here' cannot be shown" in warning.value for warning in app.warning] == [True] * ("run" in query)
     assert app.selectbox(key=run_explorer.RUN).value == recorded_run.ID
     assert at(app, recorded_run.ID) == 15
 

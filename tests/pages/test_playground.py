@@ -4,7 +4,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from ilora import tasks
-from ilora.experiment import Experiment
+from ilora.experiment import Experiment, settings_for
 from ilora.lab.content.glossary import GLOSSARY
 from ilora.lab.content.scenarios import SCENARIOS
 from ilora.lab.dashboard import data_access
@@ -14,6 +14,7 @@ from ilora.lab.dashboard.controls import experiment_form, form_field, sweep
 from ilora.lab.figures.frame import GREY
 from ilora.lab.runs.pace import duration
 from ilora.methods import METHODS
+from ilora.tasks import TASKS
 from tests.factory import make_facts, make_round, store_run
 
 DEFAULT = Experiment()
@@ -204,6 +205,39 @@ def test_a_wrong_link_is_explained_and_the_default_stands(open_app, store, query
     assert newest(store).experiment == Experiment(local_steps=5)
 
 
+def test_a_wrong_value_of_a_setting_without_a_control_is_said_until_a_control_is_used(open_app):
+    app = open_app(ranks="2,4", clients="5", skew="iid", alpha="-1")
+    text = said(app).replace("\\", "")
+    assert "clients is 5; allowed: 2, the number of ranks given." in text
+    assert "alpha is -1" in text
+    setting(app, "number_input", "rounds").set_value(4).run()
+    assert "the number of ranks given" not in said(app)
+    assert "not right" not in said(app)
+
+
+def controls(app):
+    """Every control of a setting, by the setting's name."""
+    kinds = ("selectbox", "number_input", "text_input", "select_slider", "multiselect")
+    return {
+        control.key.removeprefix("setting."): control
+        for kind in kinds
+        for control in app.get(kind)
+        if str(control.key).startswith("setting.")
+    }
+
+
+def test_every_setting_has_a_control_with_its_help_and_its_bounds(open_app):
+    described, found = settings_for(TASKS["cifar10"]), controls(open_app(task="cifar10", ranks="2,4"))
+    for other in (open_app(), open_app(skew="shards")):
+        found |= controls(other)
+    assert found.keys() - {"profile"} == described.keys() - {"options"}
+    for name, control in found.items():
+        own = described[name if name != "profile" else "ranks"]
+        assert own.help in control.help or own.name in sweep.SWEEPS, "the name above it has the help"
+        if own.kinds <= {int, float} and name != "alpha":
+            assert (control.proto.min, control.proto.max) == (own.least, own.greatest)
+
+
 def test_the_sentence_about_a_link_goes_when_its_control_is_used(open_app):
     app = open_app(rounds="0")
     assert "rounds is 0" in said(app)
@@ -329,6 +363,7 @@ def test_a_damaged_round_is_one_line(open_app, store):
 def test_a_run_that_does_not_exist_is_no_error(open_app):
     app = open_app(run="ilora-0000")
     assert not app.button(key="run").disabled
+    assert "The run 'ilora-0000' cannot be shown: it is not stored here." in app.warning[0].value
 
 
 def test_the_screen_says_by_how_much_official_moves_the_model(open_app, store):
@@ -494,7 +529,7 @@ def test_a_sweep_that_was_open_when_the_page_was_left_is_closed_on_return(open_a
 def test_a_swept_run_is_named_as_a_sentence_needs_it():
     assert list(sweep.variants(DEFAULT, "lr", [0.01])) == ["learning rate: 0.01"]
     assert list(sweep.variants(DEFAULT, "alpha", [0.1])) == ["Dirichlet α: 0.1"]
-    assert sweep.title_of("lr") == "Learning rate"
+    assert sweep.SWEEPS["lr"].title == "Learning rate"
 
 
 def test_only_what_can_be_swept_has_a_name_to_press(open_app):

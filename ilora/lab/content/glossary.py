@@ -3,16 +3,15 @@
 import re
 from functools import lru_cache
 
+from ilora.checks import settings_of
+from ilora.experiment import Experiment
+
 GLOSSARY = {
-    "task": "The data to be learned and the frozen backbone that is adapted to it.",
-    "method": "How the server and the clients work together: where factors start, what is sent, how many updates become one.",
     "mode": "ILoRA in three forms. Corrected: the paper's algorithm with its bookkeeping right. Official: the authors' code,"
     " literally. Paper: the formulas as printed.",
     "client": "One participant. It trains on its own samples, which never leave it, and sends only its adapter.",
     "rank": "How many directions a client's adapter has. A higher rank can express more, and costs more to train and send.",
-    "ranks": "The rank of every client: a profile, or a list of your own.",
     "adapter": "Two thin matrices A (r × d_in) and B (d_out × r) beside a frozen layer. Only they are trained.",
-    "start adapter": "A folder with an adapter that PEFT saved. It is merged into the backbone, and the run goes on from there.",
     "update": "What a client has learned in a layer: ΔW = s·BA.",
     "ideal update": "The weighted average of the clients' updates: what the server would hold if it could hold everything.",
     "aggregation error": "How far the server's update is from the ideal update, as a share of the ideal update's length.",
@@ -23,29 +22,8 @@ GLOSSARY = {
     "rank collapse": "The server's update comes to live in the few directions that the smallest rank can hold.",
     "control variate": "A remembered gradient. It shifts each client's step towards where everyone goes.",
     "effective rank": "How many directions an update really uses: exp of the entropy of its normalised singular values.",
-    "backbone": "The pretrained model. It stays frozen.",
-    "data": "A folder with the task's files. Empty: data/cache, which is filled by one download.",
     "head": "The last layer, which names the class. It is trained and averaged like everyone's.",
-    "skew": "How unequal the clients' data are.",
-    "alpha": "Dirichlet α. Small: each client sees few classes. Large: everyone sees about the same.",
-    "shards": "The samples are sorted by class and cut into pieces; each client holds this many pieces.",
-    "noisy clients": "So many clients hold samples with random labels. Which ones, the seed draws.",
-    "left out": "These clients never take part; their samples go unused. All else stays as it is.",
-    "participation": "The share of clients that take part in a round, drawn anew each round.",
     "round": "Broadcast, local training, upload, aggregation: once each.",
-    "local steps": "How many optimizer steps each client takes before it sends its adapter.",
-    "local epochs": "Instead of a number of steps: how often each client goes through its own samples."
-    " Who holds more takes more steps.",
-    "batch size": "How many samples a client looks at in one step.",
-    "optimizer": "How a client turns gradients into steps.",
-    "learning rate": "How large a client's steps are.",
-    "scaling": "s in ΔW = s·BA: a number, or α/r as in 16/r. With mixed ranks α/r is a different algorithm."
-    " Empty: the method's own.",
-    "targets": "The linear layers that carry an adapter.",
-    "seed": "Where all randomness starts. Two methods with one seed see the same clients and the same batches.",
-    "precision": "In what numbers the backbone computes. Adapters and everything on the server are float32 in any case.",
-    "device": "Where it is computed.",
-    "engine": "Clients trained all at once, or one after the other on stock peft: the same numbers, more slowly.",
     "LoRA": "Low-rank adaptation: leave a weight matrix frozen and learn a small correction BA to it, of a low rank r.",
     "federated learning": "Many clients train one model together. Their samples stay with them; only what they learned is sent.",
     "FedAvg": "Federated averaging: each client trains, the server takes the weighted average of what comes back.",
@@ -97,6 +75,11 @@ GLOSSARY = {
     "scenario": "A ready-made experiment that shows one thing, with a word on what to watch.",
     "sweep": "The same experiment once for each of several values of one setting.",
     "PEFT": "The Python library whose adapters can be loaded beside a pretrained model; ours are written in its format.",
+}
+NO_TERMS = ("clients", "rounds", "options")  # explained as "client", "round" and "ingredient"
+TERMS = {"lr": "learning rate", "adapter": "start adapter"}  # an adapter is something else, too
+GLOSSARY |= {
+    TERMS.get(name, name.replace("_", " ")): own.help for name, own in settings_of(Experiment).items() if name not in NO_TERMS
 }
 ALSO = {"Dirichlet": "alpha", "drift": "client drift", "alignment": "subspace alignment", "principal angles": "principal angle"}
 TITLES = {"alpha": "Dirichlet α", "skew": "Skew (who holds what)", "targets": "Adapted layers"}

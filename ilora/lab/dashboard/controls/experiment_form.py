@@ -1,21 +1,30 @@
 """The form: a few controls that make an Experiment. It is checked in Python, and what is wrong stands under its control."""
 
-from collections.abc import Collection
-from dataclasses import fields
+from collections.abc import Callable, Collection
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from ilora.checks import FieldError
-from ilora.experiment import DEVICES, ENGINES, MOST_CLIENTS, OPTIMIZERS, PRECISIONS, SKEWS, Experiment, profile_ranks
-from ilora.lab.content.glossary import explain
+from ilora.checks import FieldError, Setting, settings_of
+from ilora.experiment import Experiment, profile_ranks, settings_for
 from ilora.lab.dashboard import data_access, url
-from ilora.lab.dashboard.controls.form_field import NAMES, Form, choice, kept, key_of, number, text_line, unless_hidden
+from ilora.lab.dashboard.controls.form_field import (
+    DRAWN,
+    NAMES,
+    Form,
+    choice,
+    control,
+    kept,
+    key_of,
+    number,
+    text_line,
+    unless_hidden,
+)
 from ilora.lab.dashboard.controls.ingredients import fill_switchboard, mode_control, switchboard
 from ilora.lab.runs.pace import duration, expected_pace
 from ilora.methods import METHODS
 from ilora.tasks import TASKS, is_at_hand
-from ilora.tasks.catalogue import PLAIN_NAMES, TaskCard
+from ilora.tasks.catalogue import PLAIN_NAMES
 
 OWN_RANKS = "list"
 PROFILES = {
@@ -33,35 +42,12 @@ SKEW_NAMES = {
     "quantity": "Unequal amounts",
     "attribute": "A style of its own (blur, dialect, ...)",
 }
-TRAINING = {
-    "participation",
-    "local_steps",
-    "local_epochs",
-    "adapter",
-    "precision",
-    "batch_size",
-    "optimizer",
-    "lr",
-    "scaling",
-    "targets",
-    "engine",
-    "device",
-}
 ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 100.0)
-CONVERTED = ("ranks", "left_out", "targets", "scaling", "options")  # their controls hold something else than the experiment does
 UNKNOWN_DOWNLOAD = "The model is read from its folder, or fetched from the Hugging Face hub on the first run."
-HIDABLE = {  # what a classroom's link may hide: fields, and the two parts that open
-    "task": "Task",
-    "method": "Method",
-    "ranks": "Ranks",
-    "clients": "Clients",
-    "skew": "Who holds what",
-    "alpha": "Dirichlet α",
-    "noisy_clients": "Noisy clients",
-    "rounds": "Rounds",
-    "seed": "Seed",
-    "training": "Training",
-    "ingredients": "Ingredients",
+FOLDED = {"training": "Training", "ingredients": "Ingredients"}  # the parts of the form that open
+HIDABLE = {  # what a classroom's link may hide: single settings, and the parts that open
+    **{name: own.title for name, own in settings_of(Experiment).items() if own.group not in FOLDED},
+    **FOLDED,
 }
 CURRENT = "form.experiment"  # what the form last described
 LEFT_OUT = key_of("left_out")  # the key of the list of clients that are left out
@@ -76,14 +62,15 @@ def experiment_form(*, with_method: bool = True, pressable: Collection[str] = ()
     form = Form(pressable)
     if pressable:
         st.html(NAMES)
-    _task_and_method(form, with_method)
-    _clients(form)
-    _left_out(form)
-    _data(form)
+    for group in ("task", *(("method",) if with_method else ()), "clients", "data"):
+        for name in names_of(group):
+            _draw(form, name)
     below_rounds = _length(form)
     _training(form)
     if with_method:
         _ingredients(form)
+    st.session_state[DRAWN] = set(form.values)
+    form.say_problems()
     try:
         experiment = Experiment(**form.values)
     except FieldError as error:
@@ -97,15 +84,25 @@ def experiment_form(*, with_method: bool = True, pressable: Collection[str] = ()
 def fill(experiment: Experiment) -> None:
     """Set every control to an experiment; call it before the form is drawn."""
     state = st.session_state
-    for name in {field.name for field in fields(Experiment)} - set(CONVERTED):
-        state[key_of(name)] = getattr(experiment, name)
+    for name in settings_of(Experiment).keys() - {"options"}:
+        value = getattr(experiment, name)
+        state[key_of(name)] = list(value) if isinstance(value, tuple) else value
     listed = not isinstance(experiment.ranks, str)
     state[key_of("profile")] = OWN_RANKS if listed else experiment.ranks
     state[key_of("ranks")] = ", ".join(map(str, experiment.client_ranks))
-    state[LEFT_OUT] = list(experiment.left_out)
-    state[key_of("targets")] = list(experiment.targets)
     state[key_of("scaling")] = "" if experiment.scaling is None else str(experiment.scaling)
     fill_switchboard(experiment.method, experiment.options)
+
+
+def names_of(group: str) -> list[str]:
+    """The settings of one part of the form."""
+    return [name for name, own in settings_of(Experiment).items() if own.group == group]
+
+
+def _draw(form: Form, name: str) -> None:
+    """The control of a setting, one of its own in CONTROLS where the setting needs it."""
+    with form.field(name):
+        CONTROLS.get(name, control)(form, form.settings[name])
 
 
 def _take_over_link() -> None:
@@ -119,104 +116,126 @@ def _take_over_link() -> None:
         fill(Experiment())
 
 
-def _task_and_method(form: Form, with_method: bool) -> None:
-    with form.field("task"):
-        choice(form, "task", "Task", list(TASKS), {name: card.title for name, card in TASKS.items()})
-    with form.field("backbone", "data"):
-        _backbone(form, TASKS[form.values["task"]])
-    if not with_method:
-        return
-    with form.field("method"):
-        choice(form, "method", "Method", list(METHODS), {name: method.title for name, method in METHODS.items()})
-        mode_control(form.values["method"])
+def _task(form: Form, own: Setting) -> None:
+    """The task; from here on the form has the bounds that it leaves."""
+    choice(form, own, list(TASKS), {name: card.title for name, card in TASKS.items()})
+    form.settings = settings_for(TASKS[form.values["task"]])
 
 
-def _backbone(form: Form, card: TaskCard) -> None:
-    """Which frozen model, where there is a choice, and where files come from, where there are any to fetch."""
-    state, titles = st.session_state, {name: backbone.title for name, backbone in card.backbones.items()}
+def _backbone(form: Form, own: Setting) -> None:
+    """Which frozen model, where there is a choice."""
+    card, state = TASKS[form.values["task"]], st.session_state
+    titles = {name: backbone.title for name, backbone in card.backbones.items()}
     if not card.fits(state.get(key_of("backbone")) or ""):
         state[key_of("backbone")] = card.backbone  # another task was chosen
-    named = state[key_of("backbone")]
     st.caption(card.about)
     if len(titles) > 1 or card.any_backbone:
-        allowed = list(dict.fromkeys([*titles, named]))
-        choice(form, "backbone", "Backbone", allowed, titles, accept_new_options=card.any_backbone)
+        allowed = list(dict.fromkeys([*titles, state[key_of("backbone")]]))
+        choice(form, own, allowed, titles, accept_new_options=card.any_backbone)
+
+
+def _data_folder(form: Form, own: Setting) -> None:
+    """Where files come from, and what has to be fetched first, where there are any to fetch."""
+    card = TASKS[form.values["task"]]
     chosen = card.backbones.get(form.values.get("backbone") or card.backbone)
     if card.download:
-        form.values["data"] = text_line("data", "Data folder", "data/cache", help=explain("data"))
+        form.values["data"] = text_line(own, own.title, own.empty)
     data = "" if is_at_hand(form.values["task"], form.values.get("data", "")) else card.download
     needed = [text for text in (data, chosen.download if chosen else UNKNOWN_DOWNLOAD) if text]
     if needed:
         st.caption(f":material/download: {' '.join(needed)}")
 
 
-def _clients(form: Form) -> None:
-    with form.field("ranks"):
-        with form.named("ranks", "Ranks", explain("ranks")) as look:
-            profile = st.selectbox(
-                "Ranks",
-                list(PROFILES),
-                format_func=PROFILES.__getitem__,
-                **look,
-                **(kept("ranks") | {"key": key_of("profile")}),
-            )
-        if profile == OWN_RANKS:
-            form.values["ranks"] = _numbers(text_line("ranks", "One rank per client", "2, 4, 8"))
-        else:
-            form.values["ranks"] = profile
+def _method(form: Form, own: Setting) -> None:
+    choice(form, own, list(METHODS), {name: method.title for name, method in METHODS.items()})
+    mode_control(form.values["method"])
+
+
+def _ranks(form: Form, own: Setting) -> None:
+    """A profile, or a list of one's own."""
+    with form.named(own) as look:
+        at = kept("ranks") | {"key": key_of("profile")}
+        profile = st.selectbox(own.title, list(PROFILES), format_func=PROFILES.__getitem__, **look, **at)
+    form.values["ranks"] = profile
     if profile == OWN_RANKS:
-        return
-    with form.field("clients"):
-        most = min(MOST_CLIENTS, TASKS[form.values["task"]].train_samples)
-        number(form, "clients", "Clients", 1, most, help=explain("client"))
+        form.values["ranks"] = _numbers(text_line(own, "One rank per client", "2, 4, 8"))
 
 
-def _left_out(form: Form) -> None:
+def _clients(form: Form, own: Setting) -> None:
+    """How many a profile is for; a list says it itself."""
+    if isinstance(form.values["ranks"], str):
+        number(form, own)
+
+
+def _left_out(form: Form, own: Setting) -> None:
     """Clients that never take part; those that no longer exist are forgotten."""
     named = form.values["ranks"]
     count = int(form.values.get("clients") or 1) if isinstance(named, str) else len(named)
     ranks = profile_ranks(named, count) if isinstance(named, str) else named
     state = st.session_state
     state[LEFT_OUT] = [k for k in state.get(LEFT_OUT, ()) if k < count]
-    with form.field("left_out"):
-        form.values["left_out"] = st.multiselect(
-            "Leave out",
-            range(count),
-            format_func=lambda k: f"client {k + 1} (rank {ranks[k]})",
-            placeholder="nobody",
-            help=explain("left out"),
-            **kept("left_out"),
+    form.values["left_out"] = st.multiselect(
+        own.title,
+        range(count),
+        format_func=lambda k: f"client {k + 1} (rank {ranks[k]})",
+        placeholder=own.empty,
+        help=own.help,
+        **kept("left_out"),
+    )
+
+
+def _skew(form: Form, own: Setting) -> None:
+    choice(form, own, list(own.choices), SKEW_NAMES)
+
+
+def _alpha(form: Form, own: Setting) -> None:
+    """A slider over usual values and those that links have brought, under the skews that read it."""
+    if form.values["skew"] not in ("label", "quantity"):
+        return
+    extra = st.session_state.setdefault("alphas_from_links", set())
+    extra.add(st.session_state.setdefault(key_of("alpha"), own.default))
+    with form.named(own) as look:
+        form.values["alpha"] = st.select_slider(
+            own.title, sorted({*ALPHAS, *extra}), format_func=lambda alpha: f"{alpha:g}", **look, **kept("alpha")
         )
 
 
-def _data(form: Form) -> None:
-    with form.field("skew"):
-        choice(form, "skew", "Who holds what", list(SKEWS), SKEW_NAMES)
-    with form.field("alpha", "shards"):
-        if form.values["skew"] in ("label", "quantity"):
-            extra = st.session_state.setdefault("alphas_from_links", set())
-            extra.add(st.session_state.setdefault(key_of("alpha"), Experiment().alpha))
-            with form.named("alpha", "Dirichlet α", explain("alpha")) as look:
-                form.values["alpha"] = st.select_slider(
-                    "Dirichlet α",
-                    sorted({*ALPHAS, *extra}),
-                    format_func=lambda alpha: f"{alpha:g}",
-                    **look,
-                    **kept("alpha"),
-                )
-        elif form.values["skew"] == "shards":
-            number(form, "shards", "Shards per client", 1, 100, help=explain("shards"))
-    with form.field("noisy_clients"):
-        number(form, "noisy_clients", "Noisy clients", 0, MOST_CLIENTS, help=explain("noisy clients"))
+def _shards(form: Form, own: Setting) -> None:
+    if form.values["skew"] == "shards":
+        number(form, own)
+
+
+def _scaling(form: Form, own: Setting) -> None:
+    form.values["scaling"] = _number(text_line(own, own.title, own.empty))
+
+
+def _targets(form: Form, own: Setting) -> None:
+    linears = _linears(form)
+    form.values["targets"] = st.multiselect(own.title, linears, help=own.help, **kept("targets"))
+
+
+CONTROLS: dict[str, Callable[[Form, Setting], None]] = {
+    "task": _task,
+    "backbone": _backbone,
+    "data": _data_folder,
+    "method": _method,
+    "ranks": _ranks,
+    "clients": _clients,
+    "left_out": _left_out,
+    "skew": _skew,
+    "alpha": _alpha,
+    "shards": _shards,
+    "scaling": _scaling,
+    "targets": _targets,
+}
 
 
 def _length(form: Form) -> DeltaGenerator:
-    """Rounds and seed; leaves a place under them."""
-    left, right = st.columns(2)
-    with left, form.field("rounds"):
-        number(form, "rounds", "Rounds", 1, 10_000, help=explain("round"))
-    with right, form.field("seed"):
-        number(form, "seed", "Seed", 0, 2**31 - 1, help=explain("seed"))
+    """Rounds and seed, side by side; leaves a place under them."""
+    names = names_of("length")
+    for column, name in zip(st.columns(len(names)), names, strict=True):
+        with column:
+            _draw(form, name)
     return st.container()
 
 
@@ -236,39 +255,16 @@ def _say_pace(place: DeltaGenerator, experiment: Experiment) -> None:
 
 
 def _training(form: Form) -> None:
-    wrong = bool(TRAINING & url.problems().keys())
-    with unless_hidden("training"), st.expander("Training", icon=":material/fitness_center:", expanded=wrong):
-        with form.field("participation"):
-            number(form, "participation", "Participation", 0.001, 1.0, step=0.1, format="%.3g", help=explain("participation"))
-        with form.field("local_steps"):
-            number(form, "local_steps", "Local steps per round", 0, 100_000, help=explain("local steps"))
-        with form.field("local_epochs"):
-            empty = {"value": None, "placeholder": "steps instead"}
-            number(form, "local_epochs", "Local epochs per round", 1, 1_000, help=explain("local epochs"), **empty)
-        with form.field("batch_size"):
-            number(form, "batch_size", "Batch size", 1, 4_096, help=explain("batch size"))
-        with form.field("optimizer"):
-            choice(form, "optimizer", "Optimizer", list(OPTIMIZERS), OPTIMIZERS)
-        with form.field("lr"):
-            number(form, "lr", "Learning rate", 0.0, 10.0, step=0.0005, format="%.4g", help=explain("learning rate"))
-        with form.field("scaling"):
-            form.values["scaling"] = _scaling(text_line("scaling", "Scaling s", "the method's own", help=explain("scaling")))
-        with form.field("targets"):
-            linears = _linears(form)
-            form.values["targets"] = st.multiselect("Adapted layers", linears, help=explain("targets"), **kept("targets"))
-        with form.field("adapter"):
-            about = explain("start adapter")
-            form.values["adapter"] = text_line("adapter", "Start from adapter", "a folder; empty: from the backbone", help=about)
-        with form.field("engine"):
-            choice(form, "engine", "Engine", list(ENGINES), {name: text.capitalize() for name, text in ENGINES.items()})
-        with form.field("device"):
-            choice(form, "device", "Device", list(DEVICES), {})
-        with form.field("precision"):
-            choice(form, "precision", "Precision", list(PRECISIONS), {})
+    names = names_of("training")
+    wrong = not url.problems().keys().isdisjoint(names)
+    title = FOLDED["training"]
+    with unless_hidden("training"), st.expander(title, icon=":material/fitness_center:", expanded=wrong):
+        for name in names:
+            _draw(form, name)
 
 
 def _ingredients(form: Form) -> None:
-    with form.field("options", "ingredients"), st.expander("Ingredients", icon=":material/tune:"):
+    with form.field("options", "ingredients"), st.expander(FOLDED["ingredients"], icon=":material/tune:"):
         st.caption("A method is a recipe. Swap one ingredient and see its effect alone.")
         mode = st.session_state.get(f"option.{form.values['method']}..mode", "")
         form.values["options"] = switchboard(form.values["method"], mode)
@@ -291,7 +287,8 @@ def _numbers(text: str) -> list[int | float | str]:
     return [int(part) if part.lstrip("-").isdigit() else part for part in parts]
 
 
-def _scaling(text: str) -> float | str | None:
+def _number(text: str) -> float | str | None:
+    """The number in a text, None in an empty one; any other text is passed on for the experiment to read."""
     try:
         return float(text) if text.strip() else None
     except ValueError:

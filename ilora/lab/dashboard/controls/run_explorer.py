@@ -5,7 +5,7 @@ Before anybody has run anything, the recorded run of the default experiment is s
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import streamlit as st
 
@@ -14,6 +14,7 @@ from ilora.lab.content import recorded_run
 from ilora.lab.content.glossary import explain
 from ilora.lab.dashboard import data_access, url
 from ilora.lab.dashboard.charts.view import View
+from ilora.lab.dashboard.controls.form_field import plain
 from ilora.lab.dashboard.run_group import RUN as ON_PLAYGROUND
 from ilora.lab.runs.store import Run
 
@@ -26,6 +27,15 @@ def explore(draw: Callable[[View], None], *, by_layer: bool = True, factors: boo
     _take_over_address()
     run = _run_picker()
     st.fragment(_stage, run_every=_timer(run))(run.id, _timer(run), draw, by_layer, factors)
+
+
+def say_missing(run_ids: Iterable[str]) -> None:
+    """A warning on the page for every run that its address asks for and that cannot be shown."""
+    for run_id in filter(None, run_ids):
+        run = data_access.find(run_id)
+        if run is None or not data_access.known(run):
+            reason = "it is not stored here" if run is None else "this version does not know all of its settings"
+            st.warning(plain(f"The run {run_id!r} cannot be shown: {reason}."), icon=":material/warning:")
 
 
 def shown_run() -> Run:
@@ -171,6 +181,7 @@ def _take_over_address() -> None:
     if not any(found.values()) or found == st.session_state.get(ADDRESS):
         return
     st.session_state[ADDRESS] = found
+    say_missing([found["run"]])
     run = data_access.find(found["run"])
     if run and run.done and data_access.known(run):
         st.session_state[RUN] = run.id

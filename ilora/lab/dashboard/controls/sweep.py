@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from ilora.checks import FieldError
+from ilora.checks import FieldError, settings_of
 from ilora.experiment import Experiment
 from ilora.lab.content.scenarios import SCENARIOS
 from ilora.lab.dashboard import data_access
@@ -20,18 +20,7 @@ from ilora.lab.runs.store import StoreError
 
 SCENARIO, SETTING = "scenario", "sweep.setting"
 MOST = 6  # runs of one sweep
-SWEEPS: dict[str, tuple[str, tuple[Any, ...]]] = {  # setting -> its name in a sentence, and values worth trying
-    "alpha": ("Dirichlet α", (0.03, 0.1, 0.3, 1.0, 10.0)),
-    "ranks": ("ranks", ("uniform", "spread", "paper", "heavy-tail", "one-giant")),
-    "clients": ("clients", (2, 4, 8, 16, 32)),
-    "participation": ("participation", (0.25, 0.5, 0.75, 1.0)),
-    "local_steps": ("local steps", (1, 5, 10, 20, 40)),
-    "lr": ("learning rate", (0.0005, 0.001, 0.002, 0.005, 0.01)),
-    "batch_size": ("batch size", (4, 16, 64)),
-    "skew": ("who holds what", ("iid", "label", "shards", "quantity")),
-    "noisy_clients": ("noisy clients", (0, 1, 2, 4)),
-    "seed": ("seed", (0, 1, 2, 3, 4)),
-}
+SWEEPS = {name: own for name, own in settings_of(Experiment).items() if own.sweep}  # what has values worth trying
 
 
 def scenario_picker() -> None:
@@ -60,7 +49,9 @@ def sweep(experiment: Experiment | None) -> None:
     with st.popover("Sweep", icon=":material/linear_scale:", disabled=experiment is None, key="sweep"):
         st.markdown("Click a setting. One run starts for each value, all else as it is, and they are compared.")
         names = list(SWEEPS)
-        setting = st.pills("Setting", names, key=SETTING, format_func=title_of, label_visibility="collapsed")
+        setting = st.pills(
+            "Setting", names, key=SETTING, format_func=lambda name: SWEEPS[name].title, label_visibility="collapsed"
+        )
         if setting and experiment is not None:
             _values(setting, experiment, "sweep")
 
@@ -72,7 +63,7 @@ def sweep_pressed(experiment: Experiment | None) -> None:
         _close()
         st.toast("Mend the setting that is marked first.", icon=":material/error:")
     elif setting and experiment is not None:
-        dialog = st.dialog(f"Sweep: {title_of(setting)}", icon=":material/linear_scale:", on_dismiss=_close)
+        dialog = st.dialog(f"Sweep: {SWEEPS[setting].title}", icon=":material/linear_scale:", on_dismiss=_close)
         dialog(_explained)(setting, about, experiment)
 
 
@@ -93,7 +84,7 @@ def _values(setting: str, experiment: Experiment, key: str) -> None:
     if st.session_state.get(f"{key}.for") != (setting, offered):
         st.session_state[f"{key}.for"], st.session_state[f"{key}.values"] = (setting, offered), offered[:MOST]
     values = st.multiselect(
-        f"Values of {SWEEPS[setting][0]}",
+        f"Values of {SWEEPS[setting].called}",
         offered,
         key=f"{key}.values",
         format_func=lambda value: show(setting, value),
@@ -103,15 +94,9 @@ def _values(setting: str, experiment: Experiment, key: str) -> None:
         _start(experiment, setting, values)
 
 
-def title_of(setting: str) -> str:
-    """A setting's name as it stands alone."""
-    name = SWEEPS[setting][0]
-    return name[0].upper() + name[1:]
-
-
 def values_of(setting: str, experiment: Experiment) -> list[Any]:
     """The values worth trying, and the experiment's own; only those with which it remains valid."""
-    own, tried = getattr(experiment, setting), SWEEPS[setting][1]
+    own, tried = getattr(experiment, setting), SWEEPS[setting].sweep
     everything = [*tried, own] if own not in tried and not isinstance(own, tuple) else list(tried)
     ordered = everything if isinstance(everything[0], str) else sorted(everything)
     return [value for value in ordered if _valid(experiment, setting, value)]
@@ -124,7 +109,7 @@ def show(setting: str, value: Any) -> str:
 
 def variants(experiment: Experiment, setting: str, values: list[Any]) -> dict[str, Experiment]:
     """The experiment once for each value, by the name that its run gets."""
-    return {f"{SWEEPS[setting][0]}: {show(setting, value)}": changed(experiment, setting, value) for value in values}
+    return {f"{SWEEPS[setting].called}: {show(setting, value)}": changed(experiment, setting, value) for value in values}
 
 
 def changed(experiment: Experiment, setting: str, value: Any) -> Experiment:
