@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ilora
+from ilora.checks import FieldError
 from ilora.lora.aggregation import relative
 from tests.toy import dense, draw_clients, draw_weights, length
 
@@ -215,6 +216,7 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
 def test_a_wrong_input_is_one_sentence_that_names_the_field(case):
     field, change = WRONG[case]
     good: dict[str, Any] = {"method": "ilora", "factors": GOOD, "weights": [0.5, 0.5]}
-    with pytest.raises(ValueError, match=rf"\b{field}\b.*allowed.*\.$") as error:
+    with pytest.raises(FieldError, match=rf"\b{field}\b.*allowed.*\.$") as error:
         ilora.aggregate(**(good | change))
     assert "\n" not in str(error.value)
+    assert error.value.field.removeprefix("options.").partition("[")[0] == field

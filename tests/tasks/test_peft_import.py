@@ -8,6 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from ilora.api import run
+from ilora.checks import FieldError
 from ilora.methods import METHODS
 from ilora.simulation.round_loop import Simulation
 from tests.toy import server_logits, small_tasks, toy_experiment, toy_model
@@ -127,8 +128,9 @@ WRONG = {
 @pytest.mark.parametrize("reason", WRONG)
 def test_what_is_no_plain_lora_of_this_backbone_is_refused_in_one_sentence(folder, tmp_path, reason):
     path = WRONG[reason](folder, tmp_path)
-    with pytest.raises(ValueError, match=reason) as error:
+    with pytest.raises(FieldError, match=reason) as error:
         Simulation(toy_experiment(adapter=str(path)))
+    assert error.value.field == "adapter"
     sentence = str(error.value)
     assert sentence.startswith("adapter is ")
     assert "allowed: a folder with adapter_config.json" in sentence

@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from ilora.api import run
+from ilora.checks import FieldError
 from ilora.simulation import round_loop as simulation_module
 from ilora.simulation.round_loop import Simulation
 from ilora.tasks import TASKS
@@ -221,8 +222,9 @@ def test_what_the_hub_refuses_is_told_apart(monkeypatch, reason):
 
     monkeypatch.setattr("ilora.tasks.pretrained.AutoConfig.from_pretrained", fail)
     words = {"gated": "licence", "unknown": "neither a folder", "no network": "does not answer", "disk": "HF_HOME"}[reason]
-    with pytest.raises(ValueError, match=words) as error:
+    with pytest.raises(FieldError, match=words) as error:
         load_pretrained("image", "google/vit-base-patch16-224", 3)
+    assert error.value.field == "backbone"
     one_sentence(error)
 
 
