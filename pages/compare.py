@@ -8,6 +8,7 @@ from ilora.lab.dashboard.charts.block import welcome_picture
 from ilora.lab.dashboard.controls.experiment_form import experiment_form
 from ilora.lab.dashboard.controls.run_explorer import say_missing
 from ilora.lab.dashboard.navigation import title
+from ilora.lab.dashboard.run_group import active, show_refusal
 from ilora.lab.dashboard.views import compare, compare_start
 from ilora.methods import METHODS
 
@@ -45,21 +46,19 @@ if experiment:
         problem = str(error)
 if problem:
     st.markdown(f":red[:material/error: {problem}]")
-busy = any(run.active for run in runs)
 started = st.button(
     "Run all",
     type="primary",
     icon=":material/play_arrow:",
     key="compare.run",
     shortcut="Shift+Enter",
-    disabled=busy or not entrants,
+    disabled=active(runs) or not entrants,
     help="Start one run per method and seed.",
 )
 if started and entrants:
     compare_start.start(entrants)
     st.rerun()
-if refused := st.session_state.pop(compare_start.REFUSED, ""):
-    st.error(refused, icon=":material/error:")
+show_refusal()
 url.publish(experiment, runs=",".join(run.id for run in runs))
 if runs:
     compare.comparison_view(runs)

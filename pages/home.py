@@ -6,8 +6,7 @@ from ilora.experiment import Experiment
 from ilora.lab.dashboard import data_access, url
 from ilora.lab.dashboard.charts.animation import show_film
 from ilora.lab.dashboard.navigation import title
-from ilora.lab.runs import pool
-from ilora.lab.runs.store import StoreError
+from ilora.lab.dashboard.run_group import open_run, refusal_kept, show_refusal, submit
 
 DOORS = {
     "playground": ("Play", ":material/experiment:", "What happens if …? Change ranks, data and method, and watch real training."),
@@ -31,10 +30,9 @@ with st.container(border=True, key="home.film"):
 if st.button(
     "Run it yourself now", type="primary", icon=":material/play_arrow:", key="home.run", help="The default experiment, live."
 ):
-    try:
-        st.switch_page("pages/playground.py", query_params={"run": pool.submit(data_access.store(), Experiment())})
-    except StoreError as error:
-        st.error(str(error), icon=":material/error:")
+    with refusal_kept():
+        open_run(submit(Experiment()))
+    show_refusal()
 with st.grid("auto", min_column_width=240, gap="small"):
     for page, (name, icon, about) in DOORS.items():
         with st.container(border=True, height="stretch", key=f"door.{page}"):

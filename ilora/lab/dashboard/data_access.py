@@ -1,5 +1,6 @@
 """The store and the workers as the pages see them: opened once per server, with a worker warm before anybody presses Run."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,12 @@ def find(run_id: str | None) -> Run | None:
         return store().run(run_id)
     except StoreError:
         return None
+
+
+def find_all(run_ids: Iterable[str]) -> dict[str, Run]:
+    """Those of the runs that there are, by id, in the order of `run_ids`."""
+    found = {run_id: find(run_id) for run_id in run_ids}
+    return {run_id: run for run_id, run in found.items() if run}
 
 
 def known(run: Run) -> bool:

@@ -15,10 +15,11 @@ from ilora.lab.content.glossary import explain
 from ilora.lab.dashboard import data_access, url
 from ilora.lab.dashboard.charts.view import View
 from ilora.lab.dashboard.controls.form_field import plain
+from ilora.lab.dashboard.run_group import POLL_SECONDS
 from ilora.lab.dashboard.run_group import RUN as ON_PLAYGROUND
 from ilora.lab.runs.store import Run
 
-PLAY_SECONDS, POLL_SECONDS = 1.0, 2.0
+PLAY_SECONDS = 1.0
 RUN, PLAYING, TICKED, ADDRESS = "explorer.run", "explorer.playing", "explorer.ticked", "explorer.address"
 
 
@@ -148,7 +149,7 @@ def _timer(run: Run) -> float | None:
     """How often the page looks again: while it plays, and while the run still trains."""
     if st.session_state.get(PLAYING, False):
         return PLAY_SECONDS
-    return POLL_SECONDS if run.active else None
+    return 2 * POLL_SECONDS if run.active else None  # these pages draw more than others
 
 
 def _play(run: Run, key: str, on: bool) -> None:

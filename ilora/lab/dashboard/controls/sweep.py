@@ -3,7 +3,6 @@
 A setting is swept from the popover, or by pressing its name in the form.
 """
 
-import secrets
 from typing import Any
 
 import streamlit as st
@@ -11,12 +10,9 @@ import streamlit as st
 from ilora.checks import FieldError, settings_of
 from ilora.experiment import Experiment
 from ilora.lab.content.scenarios import SCENARIOS
-from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.controls.experiment_form import PROFILES, SKEW_NAMES, fill
 from ilora.lab.dashboard.controls.form_field import PRESSED
-from ilora.lab.dashboard.views import compare_start
-from ilora.lab.runs import pool
-from ilora.lab.runs.store import StoreError
+from ilora.lab.dashboard.run_group import new_group, open_comparison, refusal_kept, show_refusal, submit
 
 SCENARIO, SETTING = "scenario", "sweep.setting"
 MOST = 6  # runs of one sweep
@@ -130,13 +126,9 @@ def _valid(experiment: Experiment, setting: str, value: Any) -> bool:
 
 def _start(experiment: Experiment, setting: str, values: list[Any]) -> None:
     """Put the runs into the queue and go to where they are compared."""
-    group = f"sweep-{secrets.token_hex(3)}"
-    try:
-        made = variants(experiment, setting, values)
-        ids = [pool.submit(data_access.store(), each, name, group=group) for name, each in made.items()]
-    except (StoreError, FieldError) as error:
-        st.error(str(error), icon=":material/error:")
-        return
-    _close()
-    st.session_state[compare_start.RUNS] = ids
-    st.switch_page("pages/compare.py", query_params={"runs": ",".join(ids)})
+    group = new_group("sweep")
+    with refusal_kept():
+        ids = [submit(each, name, group=group) for name, each in variants(experiment, setting, values).items()]
+        _close()
+        open_comparison(ids)
+    show_refusal()

@@ -15,7 +15,7 @@ from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.charts.block import draw
 from ilora.lab.dashboard.charts.catalogue import reading
 from ilora.lab.dashboard.charts.view import Chart, Reading
-from ilora.lab.dashboard.run_group import POLL_SECONDS, describe
+from ilora.lab.dashboard.run_group import Group, active, progress, stop_button, watch
 from ilora.lab.dashboard.views.compare_entrants import (
     COMMON,
     Entrant,
@@ -30,7 +30,6 @@ from ilora.lab.dashboard.views.compare_entrants import (
     table,
     unlike,
 )
-from ilora.lab.runs import pool
 from ilora.lab.runs.store import Run
 
 SHOWN = {  # measure -> the chart of the catalogue that explains it
@@ -64,19 +63,13 @@ TRADE_READING = Reading(
 
 def comparison_view(runs: Sequence[Run]) -> None:
     """The runs side by side, redrawn every second while one of them is alive."""
-    alive = any(run.active for run in runs)
-    st.fragment(_view, run_every=POLL_SECONDS if alive else None)([run.id for run in runs], alive)
+    watch(lambda: data_access.find_all([run.id for run in runs]), _view)
 
 
-def _view(run_ids: list[str], alive: bool) -> None:
-    trouble = pool.tend(data_access.store())
-    runs = [run for run in (data_access.find(run_id) for run_id in run_ids) if run]
-    if any(run.active for run in runs) != alive:
-        st.rerun()
+def _view(group: Group) -> None:
+    runs = list(group.values())
     entrants = entrants_of(runs)
     with st.container():  # holds whatever comes and goes, so that the charts keep their place
-        if trouble:
-            st.error(trouble, icon=":material/error:")
         _progress(runs, entrants)
         if different := unlike(entrants):
             st.warning(f"Not like with like: these runs also differ in {', '.join(different)}.", icon=":material/balance:")
@@ -92,23 +85,14 @@ def _view(run_ids: list[str], alive: bool) -> None:
 
 
 def _progress(runs: Sequence[Run], entrants: Sequence[Entrant]) -> None:
-    if not any(run.active for run in runs) and all(run.status == "finished" for run in runs):
+    if all(run.status == "finished" for run in runs):
         st.caption(f"All {len(runs)} runs are finished.")
         return
     with st.grid("auto", min_column_width=240, gap="small"):
         for entrant in entrants:
-            own = entrant.runs
-            now = describe(next((run for run in own if run.active), own[-1]))
-            done = f" · seed {sum(not run.active for run in own) + 1} of {len(own)}" if len(own) > 1 else ""
-            st.progress(sum(run.fraction for run in own) / len(own), text=f"**{entrant.name}**{done} · {now}")
-    if any(run.active for run in runs):
-        st.button("Stop all", icon=":material/stop:", key="compare.stop", on_click=_stop, args=(runs,))
-
-
-def _stop(runs: Sequence[Run]) -> None:
-    for run in runs:
-        if run.active:
-            pool.stop(data_access.store(), run.id)
+            progress(entrant.name, entrant.runs)
+    if active(runs):
+        stop_button(runs, "compare.stop")
 
 
 def _charts(entrants: Sequence[Entrant], rounds: int) -> None:

@@ -1,6 +1,5 @@
 """Comparing: several methods, under one seed or more, start on the same clients and batches, and are looked at together."""
 
-import secrets
 from collections.abc import Sequence
 
 import streamlit as st
@@ -8,12 +7,10 @@ import streamlit as st
 from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lab.dashboard import data_access, url
-from ilora.lab.dashboard.run_group import LEAST, MOST_RUNS, RUNS
-from ilora.lab.runs import pool
-from ilora.lab.runs.store import Run, StoreError
+from ilora.lab.dashboard.run_group import LEAST, MOST_RUNS, RUNS, new_group, refusal_kept, submit
+from ilora.lab.runs.store import Run
 from ilora.methods import METHODS
 
-REFUSED = "compare.refused"
 MOST, MOST_SEEDS = 8, MOST_RUNS // 8
 FIRST = 4  # methods that are chosen before anybody chooses
 
@@ -47,17 +44,10 @@ def _with_choice(experiment: Experiment, choice: str) -> Experiment:
 
 def start(experiments: Sequence[Experiment]) -> None:
     """Put all of them into the queue as one group and look at them."""
-    group = f"compare-{secrets.token_hex(3)}"
-    try:
-        look_at([pool.submit(data_access.store(), experiment, group=group) for experiment in experiments])
-    except StoreError as error:
-        st.session_state[REFUSED] = str(error)
-
-
-def look_at(run_ids: Sequence[str]) -> None:
-    """Compare these runs from now on."""
-    st.session_state[RUNS] = list(run_ids)
-    url.note(runs=",".join(run_ids))
+    group = new_group("compare")
+    with refusal_kept():
+        st.session_state[RUNS] = [submit(experiment, group=group) for experiment in experiments]
+        url.note(runs=",".join(st.session_state[RUNS]))
 
 
 def compared_runs() -> list[Run]:
@@ -65,6 +55,6 @@ def compared_runs() -> list[Run]:
     asked = [part for part in url.asked("runs").split(",") if part]
     if asked:
         st.session_state[RUNS] = asked[:MOST_RUNS]
-    found = [data_access.find(run_id) for run_id in st.session_state.get(RUNS, [])]
-    known = [run for run in found if run is not None and data_access.known(run)]
+    found = data_access.find_all(st.session_state.get(RUNS, [])).values()
+    known = [run for run in found if data_access.known(run)]
     return [run for run in known if not METHODS[run.experiment.method].learns_from_reward]

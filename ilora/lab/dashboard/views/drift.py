@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lab import figures
 from ilora.lab.analysis.measures import MEASURES
@@ -10,12 +9,10 @@ from ilora.lab.captions.comparison import compare
 from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.charts.block import draw
 from ilora.lab.dashboard.charts.catalogue import CHARTS
-from ilora.lab.dashboard.run_group import describe
+from ilora.lab.dashboard.run_group import Group, active, progress, refusal_kept, show_refusal, submit, watch
 from ilora.lab.figures import Trace
-from ilora.lab.runs import pool
-from ilora.lab.runs.store import Run, StoreError
 
-PAIR, REFUSED, POLL_SECONDS = "drift.pair", "drift.refused", 1.5
+PAIR = "drift.pair"
 SIDES = {"with control variates": "control-variates", "without": "none"}
 SHOWN = {"drift": "drift-over-rounds", "cosine": "cosine", "accuracy": "accuracy"}
 
@@ -24,7 +21,7 @@ def on_and_off(experiment: Experiment) -> None:
     """The button, and what it started."""
     st.markdown("#### With and without control variates")
     st.markdown("The same clients, batches and seed, once with the correction and once without it.")
-    runs = _runs()
+    pair = _pair()
     st.button(
         "Run both",
         key="drift.both",
@@ -32,14 +29,12 @@ def on_and_off(experiment: Experiment) -> None:
         icon=":material/play_arrow:",
         on_click=_start,
         args=(experiment,),
-        disabled=any(run.active for run in runs),
+        disabled=active(pair.values()),
         help="Start this experiment twice.",
     )
-    if sentence := st.session_state.pop(REFUSED, ""):
-        st.error(sentence, icon=":material/error:")
-    if runs:
-        alive = any(run.active for run in runs)
-        st.fragment(_lines, run_every=POLL_SECONDS if alive else None)(alive)
+    show_refusal()
+    if pair:
+        watch(_pair, _lines)
 
 
 def variants(experiment: Experiment) -> dict[str, Experiment]:
@@ -50,28 +45,22 @@ def variants(experiment: Experiment) -> dict[str, Experiment]:
 
 
 def _start(experiment: Experiment) -> None:
-    try:
+    with refusal_kept():
         made = variants(experiment)
-        st.session_state[PAIR] = [
-            pool.submit(data_access.store(), each, name, group="control-variates") for name, each in made.items()
-        ]
-    except (StoreError, FieldError) as error:
-        st.session_state[REFUSED] = str(error)
+        st.session_state[PAIR] = [submit(each, name, group="control-variates") for name, each in made.items()]
 
 
-def _runs() -> list[Run]:
-    found = [data_access.find(run_id) for run_id in st.session_state.get(PAIR, [])]
-    return [run for run in found if run is not None]
+def _pair() -> Group:
+    """The two runs, the one with the correction first."""
+    return data_access.find_all(st.session_state.get(PAIR, []))
 
 
-def _lines(alive: bool) -> None:
-    pool.tend(data_access.store())
-    runs = _runs()
-    if any(run.active for run in runs) != alive:
-        st.rerun()
+def _lines(pair: Group) -> None:
+    """How the two runs stand, and their lines."""
+    runs = list(pair.values())
     with st.grid("auto", min_column_width=240, gap="small"):
         for run in runs:
-            st.progress(run.fraction, text=f"**{run.name}** · {describe(run)}")
+            progress(run.name, [run])
     if not all(run.done for run in runs):
         return
     traces = [Trace(run.name, run.experiment.method if i == 0 else "", data_access.history(run)) for i, run in enumerate(runs)]

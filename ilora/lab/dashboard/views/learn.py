@@ -16,13 +16,12 @@ from ilora.lab.dashboard import data_access, url
 from ilora.lab.dashboard.charts.block import draw
 from ilora.lab.dashboard.charts.catalogue import CHARTS, View
 from ilora.lab.dashboard.charts.view import Reading
-from ilora.lab.dashboard.run_group import describe
+from ilora.lab.dashboard.run_group import Group, progress, refusal_kept, show_refusal, submit, watch
 from ilora.lab.figures import Trace
 from ilora.lab.runs import pool
-from ilora.lab.runs.store import Run, StoreError
+from ilora.lab.runs.store import Run
 
-POLL_SECONDS = 1.0
-SEED, REFUSED = "learn.seed", "learn.refused"
+SEED = "learn.seed"
 MEASURED = {  # the chart of the catalogue that explains a measure
     "accuracy": "accuracy",
     "aggregation_error": "error",
@@ -61,28 +60,20 @@ def standing(lesson: Lesson, answers: Answers) -> str:
 def lesson_view(lesson: Lesson, room: Classroom, learner: str, code: str) -> None:
     """One lesson, redrawn every second while its runs train."""
     seed = int(st.session_state.setdefault(SEED, 0))
-    runs = find_runs(lesson.experiments(seed))
-    alive = any(run is not None and run.active for run in runs.values())
-    timer = POLL_SECONDS if alive else None
-    st.fragment(_lesson, run_every=timer)(lesson.id, seed, room, learner, code, alive)
+    experiments = lesson.experiments(seed)
+    watch(lambda: find_runs(experiments), lambda runs: _lesson(lesson, seed, room, learner, code, runs))
 
 
-def find_runs(experiments: Mapping[str, Experiment]) -> dict[str, Run | None]:
-    """The newest stored run of each experiment that has not failed: what was run once need not be run again."""
-    found: dict[str, Run | None] = dict.fromkeys(experiments)
+def find_runs(experiments: Mapping[str, Experiment]) -> dict[str, Run]:
+    """The newest stored run that has not failed of each experiment that has one: what was run once need not be run again."""
     stored = [run for run in data_access.store().runs() if run.active or run.status == "finished"]
-    for arm, experiment in experiments.items():
-        text = experiment.to_json()
-        found[arm] = next((run for run in stored if run.experiment_json == text), None)
-    return found
+    newest = {run.experiment_json: run for run in reversed(stored)}
+    texts = {arm: experiment.to_json() for arm, experiment in experiments.items()}
+    return {arm: newest[text] for arm, text in texts.items() if text in newest}
 
 
-def _lesson(name: str, seed: int, room: Classroom, learner: str, code: str, alive: bool) -> None:
-    pool.tend(data_access.store())
-    lesson = all_lessons()[name]
-    runs = find_runs(lesson.experiments(seed))
-    if any(run is not None and run.active for run in runs.values()) != alive:
-        st.rerun()
+def _lesson(lesson: Lesson, seed: int, room: Classroom, learner: str, code: str, runs: Group) -> None:
+    """The questions, up to the first that is open or whose runs still train."""
     answers = room.answers(learner)
     st.markdown(lesson.intro, help=explain_all(lesson.intro) or None)
     _arms(lesson, seed)
@@ -94,7 +85,7 @@ def _lesson(name: str, seed: int, room: Classroom, learner: str, code: str, aliv
                 _predict(lesson, number, step, room, learner, code)
                 return
             _observe(lesson, number, step, given, runs, room, learner)
-            if not all(run is not None and run.status == "finished" for run in runs.values()):
+            if not _finished(lesson, runs):
                 return
     _end(lesson, seed, room, learner)
 
@@ -134,47 +125,39 @@ def _lock(lesson: Lesson, number: int, key: str, room: Classroom, learner: str, 
 
 def start(lesson: Lesson, seed: int) -> None:
     """Put those of the lesson's runs into the queue that nobody has run yet."""
-    try:
-        experiments = lesson.experiments(seed)
-        for arm, run in find_runs(experiments).items():
-            if run is None:
-                name = f"{lesson.title}: {lesson.labels[arm]}"
-                pool.submit(data_access.store(), experiments[arm], name, group=f"lesson-{lesson.id}")
-            elif run.status == "paused":
-                pool.resume(data_access.store(), run.id)
-    except StoreError as error:
-        st.session_state[REFUSED] = str(error)
+    experiments = lesson.experiments(seed)
+    known = find_runs(experiments)
+    with refusal_kept():
+        for arm, experiment in experiments.items():
+            if arm not in known:
+                submit(experiment, f"{lesson.title}: {lesson.labels[arm]}", group=f"lesson-{lesson.id}")
+            elif known[arm].status == "paused":
+                pool.resume(data_access.store(), known[arm].id)
 
 
-def _observe(
-    lesson: Lesson, number: int, step: Step, given: Answer, runs: Mapping[str, Run | None], room: Classroom, learner: str
-) -> None:
+def _observe(lesson: Lesson, number: int, step: Step, given: Answer, runs: Group, room: Classroom, learner: str) -> None:
     """What was predicted, what the runs show, and why."""
     st.markdown(step.ask)
     st.markdown(f"Your prediction: **{step.choices.get(given.choice, given.choice)}**")
-    if refused := st.session_state.pop(REFUSED, ""):
-        st.error(refused, icon=":material/error:")
-    present = {arm: run for arm, run in runs.items() if run is not None}
-    if number == 0:
-        _progress(lesson, present)
-    if len(present) < len(runs):
+    show_refusal()
+    if number == 0 and not all(run.status == "finished" for run in runs.values()):
+        for arm, run in runs.items():
+            progress(lesson.labels[arm], [run])
+    if len(runs) < len(lesson.labels):
         st.button("Run", icon=":material/play_arrow:", key="learn.run", type="primary", on_click=start, args=(lesson, _seed()))
         return
-    histories = {arm: data_access.history(run) for arm, run in present.items()}
+    histories = {arm: data_access.history(run) for arm, run in runs.items()}
     if any(len(history) for history in histories.values()):
-        _charts(lesson, number, step, present, histories)
-    if all(run.status == "finished" for run in present.values()):
+        _charts(lesson, number, step, runs, histories)
+    if _finished(lesson, runs):
         _explain(lesson, number, step, given, histories, room, learner)
 
 
-def _progress(lesson: Lesson, runs: Mapping[str, Run]) -> None:
-    if all(run.status == "finished" for run in runs.values()):
-        return
-    for arm, run in runs.items():
-        st.progress(run.fraction, text=f"**{lesson.labels[arm]}** · {describe(run)}")
+def _finished(lesson: Lesson, runs: Group) -> bool:
+    return len(runs) == len(lesson.labels) and all(run.status == "finished" for run in runs.values())
 
 
-def _charts(lesson: Lesson, number: int, step: Step, runs: Mapping[str, Run], histories: Mapping[str, pd.DataFrame]) -> None:
+def _charts(lesson: Lesson, number: int, step: Step, runs: Group, histories: Mapping[str, pd.DataFrame]) -> None:
     """The charts that the question is about."""
     columns = st.columns(min(2, len(step.charts)))
     for place, name in enumerate(step.charts):
@@ -187,7 +170,7 @@ def _charts(lesson: Lesson, number: int, step: Step, runs: Mapping[str, Run], hi
                 _together(key, lesson, name, runs, histories)
 
 
-def _together(key: str, lesson: Lesson, measure: str, runs: Mapping[str, Run], histories: Mapping[str, pd.DataFrame]) -> None:
+def _together(key: str, lesson: Lesson, measure: str, runs: Group, histories: Mapping[str, pd.DataFrame]) -> None:
     """One measure of all arms."""
     known = {arm: history for arm, history in histories.items() if len(history)}
     traces = [Trace(lesson.labels[arm], runs[arm].experiment.method, history) for arm, history in known.items()]

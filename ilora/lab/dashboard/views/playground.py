@@ -11,12 +11,12 @@ from ilora.lab.dashboard.charts.downloads import run_export
 from ilora.lab.dashboard.controls import leave_out
 from ilora.lab.dashboard.controls.experiment_form import fill
 from ilora.lab.dashboard.controls.round_and_layer import look
-from ilora.lab.dashboard.run_group import POLL_SECONDS, RUN, describe
+from ilora.lab.dashboard.run_group import RUN, Group, progress, refusal_kept, show_refusal, submit, watch
 from ilora.lab.runs import pool
-from ilora.lab.runs.store import Run, StoreError
+from ilora.lab.runs.store import Run
 from ilora.tasks import TASKS
 
-FAILED, GHOST = "playground.refused", "playground.ghost"
+GHOST = "playground.ghost"
 DEEPER = {  # pages that show the same run and round in depth
     "round": "One round, step by step",
     "aggregation": "Aggregation",
@@ -29,9 +29,7 @@ DEEPER = {  # pages that show the same run and round in depth
 
 def live_view(experiment: Experiment | None) -> None:
     """The current run, redrawn every second while it is alive and at rest otherwise."""
-    run = _run()
-    alive = run is not None and run.active
-    st.fragment(_live, run_every=POLL_SECONDS if alive else None)(experiment, run.id if run else None, alive)
+    watch(_found, lambda found: _live(experiment, _only(found)), lambda found: _controls(experiment, _only(found)))
 
 
 def current_run() -> str:
@@ -51,23 +49,29 @@ def pinned() -> str:
     return str(st.session_state.get(GHOST, ""))
 
 
-def _run() -> Run | None:
+def _found() -> Group:
     """The run on the page, if there is one and this version knows its settings."""
     run = data_access.find(st.session_state.get(RUN))
-    return run if run and data_access.known(run) else None
+    return {run.name: run} if run and data_access.known(run) else {}
 
 
-def _live(experiment: Experiment | None, run_id: str | None, alive: bool) -> None:
-    trouble = pool.tend(data_access.store())
-    run = _run()
+def _only(found: Group) -> Run | None:
+    return next(iter(found.values()), None)
+
+
+def _controls(experiment: Experiment | None, run: Run | None) -> None:
+    """The buttons, and a word on settings that are wrong."""
     _buttons(experiment, run)
-    if leave_out.changed() or (run.id if run else None, run is not None and run.active) != (run_id, alive):
-        st.rerun()  # other settings, another run, or the timer has to start or to stop
+    if leave_out.changed():
+        st.rerun()  # the form shows other settings
     if experiment is None or url.problems():
         st.caption(":red[:material/error: Something in the settings is not right; it is marked there.]")
+
+
+def _live(experiment: Experiment | None, run: Run | None) -> None:
+    """How the run stands, and its charts."""
     with st.container():  # holds whatever comes and goes, so that the charts keep their place
-        for sentence in filter(None, (trouble, st.session_state.pop(FAILED, ""))):
-            st.error(sentence, icon=":material/error:")
+        show_refusal()
         if run is not None:
             _state(run, experiment)
     if run is None:
@@ -176,20 +180,14 @@ def _links(run: Run, at: int, layer: str) -> None:
 
 
 def _start(experiment: Experiment, wanted: str) -> None:
-    try:
-        run_id = pool.submit(data_access.store(), experiment, wanted=wanted)
-    except StoreError as error:
-        st.session_state[FAILED] = str(error)
-        return
-    st.session_state[RUN] = run_id
-    url.note(run=run_id)
+    with refusal_kept():
+        st.session_state[RUN] = submit(experiment, wanted=wanted)
+        url.note(run=st.session_state[RUN])
 
 
 def _tell(what: str, run: Run) -> None:
-    try:
+    with refusal_kept():
         {"pause": pool.pause, "resume": pool.resume, "step": pool.step, "stop": pool.stop}[what](data_access.store(), run.id)
-    except StoreError as error:
-        st.session_state[FAILED] = str(error)
 
 
 def _welcome(experiment: Experiment | None) -> None:
@@ -227,7 +225,7 @@ def _state(run: Run, experiment: Experiment | None) -> None:
         with st.expander("Log", icon=":material/description:"):
             st.code(data_access.store().read_log(run.id) or "The log is empty.", language=None, wrap_lines=True)
         return
-    st.progress(run.fraction, text=f"**{run.name}** · {describe(run)}")
+    progress(run.name, [run])
     if experiment is not None and experiment != run.experiment:
         st.caption("The settings have changed since this run. Run starts a new one with them.")
 

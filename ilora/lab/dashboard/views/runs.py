@@ -11,8 +11,7 @@ import streamlit as st
 from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.charts.downloads import run_export
 from ilora.lab.dashboard.controls.experiment_form import fill
-from ilora.lab.dashboard.run_group import LEAST, MOST_RUNS, RUN
-from ilora.lab.dashboard.views import compare_start
+from ilora.lab.dashboard.run_group import LEAST, MOST_RUNS, RUN, open_comparison, open_run
 from ilora.lab.runs import archive
 from ilora.lab.runs.store import Run, StoreError
 from ilora.methods import METHODS
@@ -99,12 +98,10 @@ def _actions(picked: list[Run]) -> None:
         ):
             st.session_state[RUN] = one.id
             fill(one.experiment)
-            st.switch_page("pages/playground.py", query_params={"run": one.id})
+            open_run(one.id)
         few = LEAST <= len(picked) <= MOST_RUNS
         if st.button("Compare", icon=":material/compare_arrows:", key="runs.compare", disabled=not few):
-            ids = [run.id for run in picked]
-            st.session_state[compare_start.RUNS] = ids
-            st.switch_page("pages/compare.py", query_params={"runs": ",".join(ids)})
+            open_comparison([run.id for run in picked])
         if st.button("Rename or note", icon=":material/edit:", key="runs.edit", disabled=one is None) and one:
             _edit(one)
         if st.button("Delete", icon=":material/delete:", key="runs.delete", disabled=not picked):

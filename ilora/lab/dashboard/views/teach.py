@@ -12,9 +12,9 @@ from ilora.lab.content.lessons import Lesson, Step, all_lessons
 from ilora.lab.dashboard import data_access, url
 from ilora.lab.dashboard.charts.block import draw
 from ilora.lab.dashboard.controls.experiment_form import CURRENT, HIDABLE
+from ilora.lab.dashboard.run_group import POLL_SECONDS
 from ilora.lab.figures.frame import BLUE, frame
 
-POLL_SECONDS = 2.0
 ROOM = "teach.room"
 
 
@@ -42,7 +42,7 @@ def room_view() -> None:
             "This address is only this machine's own. For a class, start the app with `--server.address 0.0.0.0` and open this"
             " page under the name that the machine has in the network."
         )
-    st.fragment(_answers, run_every=POLL_SECONDS)(code)
+    st.fragment(_answers, run_every=2 * POLL_SECONDS)(code)
 
 
 def link_builder() -> None:
