@@ -22,7 +22,7 @@ PORT = 8599
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
 WITH_CHARTS = ("", "round", "aggregation", "subspaces", "drift", "collapse", "data", "uncertainty")  # they show the newest run
-PLAIN = ("learn", "learn?lesson=averaging-factors", "alignment", "methods", "limits", "teach", "glossary", "runs")
+PLAIN = ("learn", "learn?lesson=averaging-factors", "rewards", "methods", "limits", "teach", "glossary", "runs")
 NAMES = {"": "home", "learn?lesson=averaging-factors": "lesson"}  # of pages whose address is no name
 CHART = ".ilora-chart.js-plotly-plot"
 WIDE, NARROW = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}

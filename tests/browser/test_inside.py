@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ilora.lab.runs.store import Store
-from tests.pages.test_alignment import store_variants
+from tests.pages.test_rewards import store_variants
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -115,8 +115,8 @@ def test_the_council_is_asked_about_another_sample(page):
     expect(tab.get_by_role("img", name=re.compile("Test sample"))).to_be_visible()
 
 
-def test_alignment_speaks_before_a_run_and_draws_the_variants_after(page, lab):
-    tab = page("alignment?rounds=2&clients=4")
+def test_rewards_speak_before_a_run_and_draw_the_variants_after(page, lab):
+    tab = page("rewards?rounds=2&clients=4")
     expect(tab.get_by_text("Nothing has been run yet.")).to_be_visible(timeout=SECONDS)
     store_variants(Store(lab.home), "mor")
     tab.get_by_role("radio", name="A router of rewards").click()

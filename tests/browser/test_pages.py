@@ -28,7 +28,7 @@ TITLES = {
     "data": "Who holds what?",
     "collapse": "How many directions does the update use?",
     "uncertainty": "How sure is the model, and should it be?",
-    "alignment": "Can a reward teach as well as a label?",
+    "rewards": "Can a reward teach as well as a label?",
     "methods": "What does each method do?",
     "limits": "What can I not conclude from this?",
     "glossary": "What does this word mean?",

@@ -1,5 +1,6 @@
 """The pages of the app and the door to them."""
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -32,7 +33,7 @@ MENU: dict[
         "collapse": ("Rank collapse", "compress", "How many directions does the server's update use?"),
         "data": ("Data", "pie_chart", "Who holds what? Move α and see, without training."),
         "uncertainty": ("Uncertainty", "psychology_alt", "How sure is the model, and should it be?"),
-        "alignment": ("Alignment", "thumbs_up_down", "Can a reward teach as well as a label?"),
+        "rewards": ("Rewards", "thumbs_up_down", "Can a reward teach as well as a label?"),
     },
     "Look up": {
         "methods": ("Methods", "menu_book", "What each method does, where it comes from, and its code."),
@@ -41,6 +42,7 @@ MENU: dict[
         "glossary": ("Glossary", "dictionary", "Every term on the screen, in one or two plain sentences."),
     },
 }
+MOVED = {"alignment": "rewards"}  # an address of earlier versions -> the file in pages/ that it opens
 
 
 def navigation() -> StreamlitPage:
@@ -49,18 +51,22 @@ def navigation() -> StreamlitPage:
     st.set_page_config(
         page_title="ILoRA Lab", page_icon=str(ICON), layout="wide"
     )  # first: else the page's icon is fetched from afar
-    page = st.navigation(
-        {
-            section: [
-                st.Page(f"pages/{file}.py", title=name, icon=f":material/{icon}:", help=about, default=file == HOME)
-                for file, (name, icon, about) in pages.items()
-            ]
-            for section, pages in MENU.items()
-        },
-        position="top",
-    )
+    shown = {
+        section: [
+            st.Page(f"pages/{file}.py", title=name, icon=f":material/{icon}:", help=about, default=file == HOME)
+            for file, (name, icon, about) in pages.items()
+        ]
+        for section, pages in MENU.items()
+    }
+    shown[""] += [st.Page(partial(_move, file), title=file, url_path=old, visibility="hidden") for old, file in MOVED.items()]
+    page = st.navigation(shown, position="top")
     st.set_page_config(page_title=f"{page.title} · ILoRA Lab")
     return page
+
+
+def _move(file: str) -> None:
+    """Open the page that a link means by its old address, with everything else that the link says."""
+    st.switch_page(f"pages/{file}.py", query_params=st.query_params.to_dict())
 
 
 def title(question: str) -> None:

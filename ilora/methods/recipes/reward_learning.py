@@ -27,7 +27,7 @@ METHODS: dict[str, Method] = {
         r"\qquad\alpha_{t+1}=\mathrm{clip}(\alpha_t+\eta(\tau H_0-H_t),0,\alpha_{max})",
         provenance="reconstruction",
         note="The reward is 1 for the right class, so it can be verified. Its accuracy does not compare with methods that see the"
-        " label: it stands on the page Alignment.",
+        " label: it stands on the page Rewards.",
         choices=(
             "the linear ramp of lambda; G = 8, tau = 0.4, rho = 1, alpha_max = 5",
             "eta = 0.2 a round",
@@ -48,7 +48,7 @@ METHODS: dict[str, Method] = {
         r"\qquad\tfrac1G\sum_jA_j\log\pi(y_j|x)-\beta\,\mathrm{KL}(\pi\|\pi_{ref})",
         provenance="reconstruction",
         note="The first posting, arXiv:2602.00485, was withdrawn by its first author. reward=single, uniform and"
-        " oracle are its controls. Its accuracy stands on the page Alignment.",
+        " oracle are its controls. Its accuracy stands on the page Rewards.",
         choices=(
             "reward heads of rank r_k over frozen features, from preferences made of labels",
             "rewards standardised for each client; a linear router over the same features, from 100 anchor pairs",

@@ -1,6 +1,5 @@
-"""The page Alignment: start the variants of AER or MoR by one button, and look at the newest ones side by side."""
+"""Learning from rewards: start the variants of AER or MoR by one button, and look at the newest ones side by side."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,15 +11,14 @@ from ilora.lab.captions import rewards
 from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.charts.block import draw, provenance_badge, show_formula
 from ilora.lab.dashboard.charts.view import Reading
-from ilora.lab.dashboard.run_group import POLL_SECONDS, describe
+from ilora.lab.dashboard.run_group import Group, active, new_group, progress, refusal_kept, stop_button, submit, watch
 from ilora.lab.figures import rewards as figures
-from ilora.lab.runs import pool
-from ilora.lab.runs.store import Run, StoreError
+from ilora.lab.runs.store import Run
 from ilora.methods import METHODS
 from ilora.methods.recipes.reward_learning import NOT_COVERED
 from ilora.records import Round
 
-REFUSED = "alignment.refused"
+STARTED_BY = ("rewards", "alignment")  # how the name of a group begins; the second is that of earlier versions
 Variants = Mapping[str, tuple[str, dict[str, Any]]]  # name -> method and options; the first is the one that is looked at
 VARIANTS: dict[str, Variants] = {
     "aer": {
@@ -78,51 +76,37 @@ def variants(experiment: Experiment, kind: str) -> dict[str, Experiment]:
 
 def start(experiments: Mapping[str, Experiment], kind: str) -> None:
     """Put all variants into the queue as one group."""
-    group = f"alignment-{kind}-{secrets.token_hex(3)}"
-    try:
+    group = new_group(f"{STARTED_BY[0]}-{kind}")
+    with refusal_kept():
         for name, experiment in experiments.items():
-            pool.submit(data_access.store(), experiment, name, group=group)
-    except StoreError as error:
-        st.session_state[REFUSED] = str(error)
+            submit(experiment, name, group=group)
 
 
 def newest(kind: str) -> dict[str, Run]:
     """The variants that were started last, by name, in the order in which they are listed."""
-    found = [run for run in data_access.store().runs() if run.group.startswith(f"alignment-{kind}-") and data_access.known(run)]
+    begins = tuple(f"{page}-{kind}-" for page in STARTED_BY)
+    found = [run for run in data_access.store().runs() if run.group.startswith(begins) and data_access.known(run)]
     together = {run.name: run for run in found if run.group == found[0].group}
     return {name: together[name] for name in VARIANTS[kind] if name in together}
 
 
 def view(kind: str) -> None:
     """The newest variants, redrawn every second while one of them is alive."""
-    alive = any(run.active for run in newest(kind).values())
-    st.fragment(_view, run_every=POLL_SECONDS if alive else None)(kind, alive)
+    watch(lambda: newest(kind), lambda runs: _view(kind, runs))
 
 
-def _view(kind: str, alive: bool) -> None:
-    trouble = pool.tend(data_access.store())
-    runs = newest(kind)
-    if any(run.active for run in runs.values()) != alive:
-        st.rerun()
+def _view(kind: str, runs: Group) -> None:
     with st.container():
-        if trouble:
-            st.error(trouble, icon=":material/error:")
         for name, run in runs.items():
             if run.status != "finished":
-                st.progress(run.fraction, text=f"**{name}** · {describe(run)}")
-        if alive:
-            st.button("Stop all", icon=":material/stop:", key=f"alignment.stop.{kind}", on_click=_stop, args=(runs,))
+                progress(name, [run])
+        if active(runs.values()):
+            stop_button(runs.values(), f"rewards.stop.{kind}")
     if any(run.done for run in runs.values()):
         {"aer": _thermostat, "mor": _router}[kind](runs)
 
 
-def _stop(runs: Mapping[str, Run]) -> None:
-    for run in runs.values():
-        if run.active:
-            pool.stop(data_access.store(), run.id)
-
-
-def _thermostat(runs: Mapping[str, Run]) -> None:
+def _thermostat(runs: Group) -> None:
     """Entropy and valve over the rounds with the ghosts of the variants; the prompts of one round; pass@k at the end."""
     runs = {name: run for name, run in runs.items() if run.done}
     traces = {name: _trace(str(data_access.store().home), run.id, run.done) for name, run in runs.items()}
@@ -132,17 +116,17 @@ def _thermostat(runs: Mapping[str, Run]) -> None:
     left, right = st.columns(2)
     with left:
         figure = figures.entropy(traces, at, rounds)
-        draw("alignment.entropy", "Entropy of the policy", figure, rewards.thermostat(traces), READINGS["entropy"])
+        draw("rewards.entropy", "Entropy of the policy", figure, rewards.thermostat(traces), READINGS["entropy"])
     with right:
         figure = figures.valve(traces, at, rounds)
         sentence = rewards.valve(traces, float(options["alpha_max"]))
-        draw("alignment.valve", "The valve, alpha", figure, sentence, READINGS["valve"])
+        draw("rewards.valve", "The valve, alpha", figure, sentence, READINGS["valve"])
     record = data_access.load_round(run, at)
     if record is not None:
         groups = record.clients["group_correct"].sum(0)
         bonus = rewards.price(float(record.clients["alpha"][0]), len(groups) - 1, options)
         figure, sentence = figures.exploration(groups, bonus), rewards.explored(groups, bonus)
-        draw("alignment.exploration", f"Who is explored: {name}, round {at}", figure, sentence, READINGS["exploration"])
+        draw("rewards.exploration", f"Who is explored: {name}, round {at}", figure, sentence, READINGS["exploration"])
     st.markdown("##### In the last round")
     st.table(ends(traces))
     st.caption("pass@k: the chance that one of k answers is right, exact, on the clients' own prompts before they train.")
@@ -162,13 +146,13 @@ def ends(traces: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def _router(runs: Mapping[str, Run]) -> None:
+def _router(runs: Group) -> None:
     """The map of trust of one round, and what each reward is worth."""
     accuracies = {name: run.last["accuracy"] for name, run in runs.items() if run.done}
     left, right = st.columns(2)
     with left:
         sentence = rewards.ladder(accuracies)
-        draw("alignment.ladder", "What a reward is worth", figures.policy_bars(accuracies), sentence, READINGS["ladder"])
+        draw("rewards.ladder", "What a reward is worth", figures.policy_bars(accuracies), sentence, READINGS["ladder"])
     routed = runs.get("Router")
     record = data_access.load_round(routed, routed.done) if routed and routed.done else None
     with right:
@@ -176,13 +160,13 @@ def _router(runs: Mapping[str, Run]) -> None:
             st.info("The map appears after the first round of the run with the router.", icon=":material/map:")
         else:
             sentence = rewards.router(record)
-            draw("alignment.trust", "Whose reward the router trusts", figures.trust_map(record), sentence, READINGS["trust"])
+            draw("rewards.trust", "Whose reward the router trusts", figures.trust_map(record), sentence, READINGS["trust"])
 
 
 def _round_slider(run: Run) -> int:
     if run.done < 2:
         return run.done
-    key = "alignment.round"
+    key = "rewards.round"
     st.session_state[key] = min(st.session_state.get(key, run.done), run.done)
     return int(st.slider("Round", 1, run.done, key=key))
 

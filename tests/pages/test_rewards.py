@@ -1,10 +1,11 @@
-"""Alignment: variants start as one group, and the newest ones are drawn with sentences that their records carry."""
+"""Rewards: variants start as one group, and the newest ones are drawn with sentences that their records carry."""
 
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from streamlit.util import calc_hash
 
 from ilora.experiment import Experiment
 from ilora.lab.captions import rewards
@@ -35,9 +36,9 @@ def rewarded(index=1, alpha=0.5, entropy=1.0):
     return replace(record, clients=record.clients | more)
 
 
-def store_variants(store, kind, done=2):
+def store_variants(store, kind, done=2, page="rewards"):
     for name, experiment in variants(Experiment(rounds=done, ranks="spread", clients=4), kind).items():
-        run_id = store.add(experiment, name, group=f"alignment-{kind}-abc", worker="test")
+        run_id = store.add(experiment, name, group=f"{page}-{kind}-abc", worker="test")
         store.save_facts(run_id, make_facts(experiment.client_ranks))
         for index in range(1, done + 1):
             store.save_round(run_id, replace(rewarded(index), snapshot={"x": np.zeros(1)}), "test")
@@ -46,22 +47,22 @@ def store_variants(store, kind, done=2):
 
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_one_button_starts_every_variant_on_the_same_clients_and_seed(open_app, store, kind):
-    app = open_app("alignment", seed="3")
-    app.segmented_control(key="alignment.kind").set_value(kind).run()
+    app = open_app("rewards", seed="3")
+    app.segmented_control(key="rewards.kind").set_value(kind).run()
     app.number_input(key="setting.rounds").set_value(7)  # typed, and left by pressing the button
-    app.button(key=f"alignment.run.{kind}").click().run()
+    app.button(key=f"rewards.run.{kind}").click().run()
     assert not app.exception
     runs = store.runs()
     assert {run.experiment.rounds for run in runs} == {7}
     assert {run.name for run in runs} == set(VARIANTS[kind])
     assert len({run.group for run in runs}) == 1
     assert {run.experiment.seed for run in runs} == {3}
-    assert app.button(key=f"alignment.run.{kind}").disabled
+    assert app.button(key=f"rewards.run.{kind}").disabled
 
 
 def test_the_thermostat_is_drawn_with_its_sentences(open_app, store):
     store_variants(store, "aer")
-    app = open_app("alignment")
+    app = open_app("rewards")
     assert len(app.get("bidi_component")) == 3
     assert "the entropy is 1.00 with AER, 1.00 with No bonus" in said(app)
     assert "Alpha of AER left 0 in round 1 and is 0.50 now." in said(app)
@@ -71,8 +72,8 @@ def test_the_thermostat_is_drawn_with_its_sentences(open_app, store):
 
 def test_the_router_is_drawn_with_its_sentences(open_app, store):
     store_variants(store, "mor")
-    app = open_app("alignment")
-    app.segmented_control(key="alignment.kind").set_value("mor").run()
+    app = open_app("rewards")
+    app.segmented_control(key="rewards.kind").set_value("mor").run()
     assert not app.exception
     assert len(app.get("bidi_component")) == 2
     assert "The router gives client 1 most weight, 40 %." in said(app)
@@ -80,7 +81,7 @@ def test_the_router_is_drawn_with_its_sentences(open_app, store):
 
 
 def test_before_anything_was_run_the_page_says_how_to_begin(open_app):
-    assert "Nothing has been run yet." in said(open_app("alignment"))
+    assert "Nothing has been run yet." in said(open_app("rewards"))
 
 
 def test_the_trace_is_weighted_by_samples():
@@ -119,3 +120,18 @@ def test_the_price_of_certainty_is_that_of_the_loss():
     want = difficulty_bonus(tensor(0.7), linspace(0, 1, 9), 0.5)
     np.testing.assert_allclose(rewards.price(0.7, 8, {"bonus": "adaptive", "rho": 0.5}), want, atol=1e-6)
     assert set(rewards.price(0.7, 8, {"bonus": "fixed"})) == {0.7}
+
+
+def test_the_old_address_opens_the_page_with_what_its_link_says(open_app):
+    app = open_app("")
+    app._page_hash = calc_hash("alignment")  # as a browser asks for a page; AppTest itself knows pages by their files alone
+    app.query_params.update({"seed": "3"})
+    app.run()
+    assert not app.exception
+    assert app.title[0].value == "Can a reward teach as well as a label?"
+    assert app.number_input(key="setting.seed").value == 3
+
+
+def test_runs_that_an_earlier_version_started_are_still_shown(open_app, store):
+    store_variants(store, "aer", page="alignment")
+    assert "Alpha of AER left 0 in round 1" in said(open_app("rewards"))

@@ -1,10 +1,11 @@
-"""Alignment: can a reward teach as well as a label?"""
+"""Rewards: can a reward teach as well as a label?"""
 
 import streamlit as st
 
 from ilora.lab.dashboard import url
 from ilora.lab.dashboard.controls.experiment_form import experiment_form
 from ilora.lab.dashboard.navigation import title
+from ilora.lab.dashboard.run_group import active, show_refusal
 from ilora.lab.dashboard.views import rewards
 
 KINDS = {"aer": "An entropy thermostat", "mor": "A router of rewards"}
@@ -22,26 +23,24 @@ kind = st.segmented_control(
     format_func=KINDS.__getitem__,
     default="aer",
     required=True,
-    key="alignment.kind",
+    key="rewards.kind",
     persist_state="session",
 )
 rewards.about(kind)
 runs = rewards.newest(kind)
-busy = any(run.active for run in runs.values())
 started = st.button(
     f"Run all {len(rewards.VARIANTS[kind])} variants",
     type="primary",
     icon=":material/play_arrow:",
-    key=f"alignment.run.{kind}",
+    key=f"rewards.run.{kind}",
     shortcut="Shift+Enter",
-    disabled=busy or experiment is None,
+    disabled=active(runs.values()) or experiment is None,
     help="One run for each, on the same seed, clients and batches, with the settings on the left.",
 )
 if started and experiment:
     rewards.start(rewards.variants(experiment, kind), kind)
     st.rerun()
-if refused := st.session_state.pop(rewards.REFUSED, ""):
-    st.error(refused, icon=":material/error:")
+show_refusal()
 url.publish(experiment)
 if runs:
     rewards.view(kind)
