@@ -75,7 +75,7 @@ class Round:
     """One finished round. Layers are keyed by module name in model order; `clients` maps a column to (C, ...)."""
 
     index: int  # 1 is the first round
-    accuracy: float  # main score of the server's model on the test set: accuracy in 0..1 unless the task's card says otherwise
+    accuracy: float  # the stored name of `score`, whatever the task's metric is
     loss: float
     train_loss: float  # mean over clients of their mean loss during local training, weighted by p_k
     aggregation_error: float  # relative, all layers together
@@ -115,6 +115,16 @@ class Round:
     # "images" (samples, C, H, W) uint8
     # · what ingredients leave in Turn.pictures
     snapshot: dict[str, Array] = field(default_factory=dict)  # what the next round needs; `simulate` takes it as `snapshot`
+
+    @property
+    def metric(self) -> str:
+        """The name of the task's own score: "accuracy", "f1", "matthews", "pearson" or "spearman"."""
+        return main_score(self.metrics()).removeprefix(SCORE)
+
+    @property
+    def score(self) -> float:
+        """How good the server's model is on the test set by `metric`; an accuracy is in 0..1, a correlation in -1..1."""
+        return self.accuracy
 
     def metrics(self) -> dict[str, float]:
         """The scalars of the round by name; its scores as "score <name>"."""

@@ -49,7 +49,7 @@ def main() -> None:
         for round in rounds:
             archive.writestr(f"round-{round.index:04d}.safetensors", shrunk(round))
     Path(FILE).write_bytes(file.getvalue())
-    print(f"{FILE}: {len(file.getvalue()) / 1e6:.2f} MB, accuracy {rounds[-1].accuracy:.3f}")
+    print(f"{FILE}: {len(file.getvalue()) / 1e6:.2f} MB, {rounds[-1].metric} {rounds[-1].score:.3f}")
 
 
 if __name__ == "__main__":

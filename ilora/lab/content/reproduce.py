@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ilora.experiment import Experiment
-from ilora.records import RunFacts
+from ilora.records import SCORE, RunFacts, main_score
 
 
 def as_python(experiment: Experiment) -> str:
@@ -24,7 +24,7 @@ def as_python(experiment: Experiment) -> str:
 
 
 def as_script(experiment: Experiment, history: pd.DataFrame, facts: RunFacts | None, name: str) -> str:
-    """A program that trains the run again and ends with an error unless every accuracy is the recorded one, to the last bit."""
+    """A program that trains the run again and ends with an error unless every score is the recorded one, to the last bit."""
     about = f'"""{_line(name)}: a run of ILoRA Lab, trained again.\n\n{needs(facts)}\n"""\n'
     return "\n".join([about, *_steps(experiment, history, facts)])
 
@@ -61,18 +61,19 @@ def needs(facts: RunFacts | None) -> str:
 
 def _steps(experiment: Experiment, history: pd.DataFrame, facts: RunFacts | None) -> tuple[str, str, str]:
     """The settings, the training, and the comparison with what was recorded."""
+    metric = main_score(history.columns).removeprefix(SCORE)
     recorded = "".join(f"    {float(value)!r},\n" for value in history["accuracy"])
     return (
         "import torch\n\nimport ilora\n\n"
         f"torch.set_num_threads({facts.threads if facts else 1})  # threads are part of the bits\n"
         f"experiment = {as_python(experiment)}\n",
-        f"RECORDED = [  # test accuracy after each round\n{recorded}]\n\naccuracies = []\n"
+        f"RECORDED = [  # {metric} on the test set after each round\n{recorded}]\n\nscores = []\n"
         "for round in ilora.simulate(experiment):\n"
-        "    accuracies.append(round.accuracy)\n"
-        '    print(f"round {round.index}: accuracy {round.accuracy:.2%}, aggregation error {round.aggregation_error:.2%}")\n'
-        "    if len(accuracies) == len(RECORDED):\n"
+        "    scores.append(round.score)\n"
+        '    print(f"round {round.index}: {round.metric} {round.score:.4f}, aggregation error {round.aggregation_error:.2%}")\n'
+        "    if len(scores) == len(RECORDED):\n"
         "        break\n",
-        'assert accuracies == RECORDED, f"recorded were {RECORDED}"\nprint("The same numbers as the recorded run.")\n',
+        'assert scores == RECORDED, f"recorded were {RECORDED}"\nprint("The same numbers as the recorded run.")\n',
     )
 
 

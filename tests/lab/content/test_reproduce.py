@@ -45,7 +45,7 @@ def test_the_script_ends_well_with_the_same_numbers_and_badly_with_others(record
 def test_the_notebook_is_valid_and_trains_to_the_same_numbers(recorded):
     book = nbformat.reads(as_notebook(TINY, recorded[0], recorded[1], "A run"), as_version=4)
     names = run_cells(book)
-    assert names["accuracies"] == list(recorded[0]["accuracy"])
+    assert names["scores"] == list(recorded[0]["accuracy"])
 
 
 def test_a_run_that_was_stopped_is_trained_as_far_as_it_came(recorded, tmp_path):

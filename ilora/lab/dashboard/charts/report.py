@@ -4,16 +4,16 @@ from html import escape
 
 from ilora.lab import figures
 from ilora.lab.analysis.measures import measure_of, with_totals
-from ilora.lab.captions.rounds import layer_names
+from ilora.lab.captions.words import layer_names
 from ilora.lab.content.reproduce import as_python
 from ilora.lab.dashboard import data_access
-from ilora.lab.dashboard.charts.catalogue import BY_LAYER, CHARTS, View
+from ilora.lab.dashboard.charts.catalogue import BY_LAYER, View, reading
 from ilora.lab.figures.export import PAGE, STYLE
 from ilora.lab.runs.store import Run
 from ilora.methods import METHODS, PROVENANCE
 from ilora.records import RunFacts, main_score
 
-SHOWN = ("accuracy", "loss", "error", "alignment", "drift", "spectrum", "holdings", "clients-accuracy", "traffic")
+SHOWN = ("accuracy", "loss", "error", "alignment", "drift", "spectrum", "client-data", "clients-accuracy", "traffic")
 HEADLINE = ("loss", "aggregation_error", "alignment", "drift", "effective_rank", "megabytes_up")
 
 
@@ -25,19 +25,12 @@ def report(run: Run) -> str:
     if record is None or facts is None:
         parts.append("<p>No round of this run is finished.</p>")
     else:
-        last = with_totals(history).iloc[-1]
-        parts += [
-            _table(
-                {
-                    measure_of(name).title: measure_of(name).show(float(last[name]))
-                    for name in (main_score(history.columns), *HEADLINE)
-                }
-            )
-        ]
+        last, main = with_totals(history).iloc[-1], main_score(history.columns)
+        parts += [_table({measure_of(name).title: measure_of(name).show(float(last[name])) for name in (main, *HEADLINE)})]
         layer = facts.layers[0]
         view = View(run, history, record, facts, layer)
         for number, name in enumerate(SHOWN):
-            chart = CHARTS[name]
+            chart = reading(name, main)
             where = f", {layer_names(facts.layers)[layer]}" if name in BY_LAYER else ""
             block = figures.as_block(chart.figure(view), chart.sentence(view), script=number == 0)
             parts.append(f"<h2>{escape(chart.title + where)}</h2>{block}<p>{escape(chart.reading)}</p>")

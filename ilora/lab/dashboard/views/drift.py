@@ -4,17 +4,18 @@ import streamlit as st
 
 from ilora.experiment import Experiment
 from ilora.lab import figures
-from ilora.lab.analysis.measures import MEASURES
+from ilora.lab.analysis.measures import measure_of
 from ilora.lab.captions.comparison import compare
 from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.charts.block import draw
-from ilora.lab.dashboard.charts.catalogue import CHARTS
+from ilora.lab.dashboard.charts.catalogue import reading
 from ilora.lab.dashboard.run_group import Group, active, progress, refusal_kept, show_refusal, submit, watch
 from ilora.lab.figures import Trace
+from ilora.records import main_score
 
 PAIR = "drift.pair"
 SIDES = {"with control variates": "control-variates", "without": "none"}
-SHOWN = {"drift": "drift-over-rounds", "cosine": "cosine", "accuracy": "accuracy"}
+SHOWN = {"drift": "drift-over-rounds", "cosine": "cosine", "accuracy": "accuracy"}  # measure -> chart of the catalogue
 
 
 def on_and_off(experiment: Experiment) -> None:
@@ -66,6 +67,8 @@ def _lines(pair: Group) -> None:
     traces = [Trace(run.name, run.experiment.method if i == 0 else "", data_access.history(run)) for i, run in enumerate(runs)]
     histories = {trace.name: trace.history for trace in traces}
     rounds = max(run.rounds for run in runs)
+    main = main_score(runs[0].last)
     for measure, chart in SHOWN.items():
-        figure = figures.over_rounds(traces, measure, rounds=rounds)
-        draw(f"pair.{measure}", MEASURES[measure].title, figure, compare(measure, histories), CHARTS[chart])
+        shown = main if measure == "accuracy" else measure
+        figure = figures.over_rounds(traces, shown, rounds=rounds)
+        draw(f"pair.{measure}", measure_of(shown).title, figure, compare(shown, histories), reading(chart, main))
