@@ -13,7 +13,7 @@ SINGLE = {  # a chart of one run -> the figure that draws it
     "error": "figures.error_split(history({0}))",
     "loss": "figures.losses(history({0}))",
     "traffic": "figures.traffic(history({0}))",
-    "holdings": "figures.holdings(results[{0}].simulation.facts)",
+    "client-data": "figures.client_data(results[{0}].simulation.facts)",
     "spectrum": "figures.spectrum(results[{0}].rounds[-1], layer)",
     "alignment": "figures.alignment(results[{0}].rounds[-1], layer)",
 }

@@ -105,7 +105,7 @@ def test_subspaces_follow_the_round_and_the_layer(page):
     expect(sentence).to_contain_text("round 4")
 
 
-def test_the_council_is_asked_about_another_sample(page):
+def test_the_ensemble_is_asked_about_another_sample(page):
     tab = page("uncertainty?run=recorded&round=15")
     said = tab.locator(".st-key-block-ensemble [data-testid=stCaptionContainer]")
     expect(said).to_contain_text("clients say", timeout=SECONDS)

@@ -37,7 +37,7 @@ def data_of(app, task, folder=""):
 
 
 def facts_of(experiment: Experiment) -> RunFacts:
-    return replace(data_preview.facts_of(experiment, data_preview.holdings(experiment, read(experiment.task))), layers=LAYERS)
+    return replace(data_preview.facts_of(experiment, data_preview.dealt(experiment, read(experiment.task))), layers=LAYERS)
 
 
 def test_the_partition_follows_alpha_at_once(open_app):
@@ -73,7 +73,7 @@ def test_every_client_shows_pictures_that_are_described_in_words(open_app):
 def test_sentences_of_toy_text_stand_under_their_labels_and_follow_the_seed(open_app):
     app = data_of(open_app("data"), "toy-text")
     first = sentences(app)
-    held = data_preview.holdings(Experiment(task="toy-text"), read("toy-text"))
+    held = data_preview.dealt(Experiment(task="toy-text"), read("toy-text"))
     own = {read("toy-text").said(sample, "")[0] for sample in held.shares[0]}
     assert len(first) == 24
     assert set(first[:3]) <= own

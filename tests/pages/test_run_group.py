@@ -1,6 +1,7 @@
 """Runs that a page starts and watches: what is refused is said once, and the page looks again while a run is alive."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,11 @@ def test_workers_that_do_not_start_are_spoken_of_on_the_page_of_their_runs(open_
 def looks(monkeypatch):
     """How often pages look again, in the order in which they were drawn."""
     seen = []
-    fragment = lambda draw, run_every=None: seen.append(run_every) or draw  # noqa: E731
+
+    def fragment(draw, run_every=None):
+        seen.append(run_every)
+        return draw
+
     monkeypatch.setattr(run_group.st, "fragment", fragment)
     return seen
 
@@ -46,7 +51,7 @@ def looks(monkeypatch):
 def test_a_page_looks_again_only_while_one_of_its_runs_is_alive(store, monkeypatch, looks):
     monkeypatch.setattr(pool, "tend", lambda store: "")
     run_id = store.add(Experiment(), "a", worker="test")
-    drawn = []
+    drawn: list[Any] = []
     run_group.watch(lambda: {"a": store.run(run_id)}, drawn.append)
     end(store, run_id, "test", "finished", "")
     run_group.watch(lambda: {"a": store.run(run_id)}, drawn.append)
@@ -57,14 +62,16 @@ def test_a_page_looks_again_only_while_one_of_its_runs_is_alive(store, monkeypat
 def test_a_press_counts_even_where_the_run_has_just_ended(store, monkeypatch, looks):
     """The page starts anew when the timer has to stop; the controls are drawn before that."""
 
-    class Anew(Exception):
-        pass
+    def rerun():
+        raise InterruptedError
 
-    monkeypatch.setattr(run_group.st, "rerun", lambda: (_ for _ in ()).throw(Anew))
+    monkeypatch.setattr(run_group.st, "rerun", rerun)
     monkeypatch.setattr(pool, "tend", lambda store: "")
     alive, over = SimpleNamespace(id="a", active=True), SimpleNamespace(id="a", active=False)
-    found, told, drawn = iter([{"a": alive}, {"a": over}]), [], []
-    with pytest.raises(Anew):
+    found: Any = iter([{"a": alive}, {"a": over}])
+    told: list[Any] = []
+    drawn: list[Any] = []
+    with pytest.raises(InterruptedError):
         run_group.watch(lambda: next(found), drawn.append, told.append)
     assert told == [{"a": over}]
     assert not drawn

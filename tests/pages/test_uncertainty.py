@@ -21,7 +21,7 @@ def store_sure(store, who="clients", rounds=2, members=4, **changes):
     return run_id
 
 
-def test_a_run_shows_reliability_measures_and_a_council(open_app, store):
+def test_a_run_shows_reliability_measures_and_an_ensemble(open_app, store):
     run_id = store_sure(store)
     app = open_app("uncertainty")
     text = said(app)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ilora.lab.captions.words import percent
 from ilora.records import SCORE, Array, Round
 
 LEAST = 1e-30  # so that the logarithm of a zero is finite
@@ -43,9 +44,9 @@ def leaning(bins: Array) -> float:
 def reliability(bins: Array, who: str, at: int) -> str:
     """How far to trust what a model says of itself."""
     lean, error = 100 * leaning(bins), 100 * error_of(bins)
-    sure, right = (100 * float((bins[0] * row).sum() / max(1.0, bins[0].sum())) for row in bins[1:])
+    sure, right = (percent(float((bins[0] * row).sum() / max(1.0, bins[0].sum())), 0) for row in bins[1:])
     verb = "are" if who == "clients" else "is"
-    text = f"{WHO[who].capitalize()} {verb} {sure:.0f} % sure on average and right {right:.0f} % of the time in round {at}"
+    text = f"{WHO[who].capitalize()} {verb} {sure} sure on average and right {right} of the time in round {at}"
     if abs(lean) < 2:
         return f"{text}: about as it should be. Bin by bin it is {error:.0f} points off."
     return (
@@ -98,18 +99,19 @@ def ensemble(members: Array, labels: Array, sample: int, classes: Mapping[int, s
     votes = int((members[:, sample].argmax(-1) == answer).sum())
     total, between = float(entropy(p)), float(epistemic(members)[sample])
     name = "clients" if who == "clients" else "members"
-    text = f"{votes} of {len(members)} {name} say {classes[answer]}, together they are {100 * p[answer]:.0f} % sure"
+    text = f"{votes} of {len(members)} {name} say {classes[answer]}, together they are {percent(p[answer], 0)} sure"
     text += ", and right." if answer == truth else f", but it is {classes[truth]}."
     share = between / total if total > 0 else 0.0
-    return f"{text} Of their doubt, {total:.2f} nats, {100 * share:.0f} % is between them and not within each."
+    return f"{text} Of their doubt, {total:.2f} nats, {percent(share, 0)} is between them and not within each."
 
 
 def probe(history: pd.DataFrame, at: int, clients: int) -> str:
     """How well the client can be guessed from each branch."""
-    shared, private = (100 * float(history[f"{SCORE}client guessed from {b} features"].loc[at]) for b in ("shared", "private"))
+    guessed = {branch: history[f"{SCORE}client guessed from {branch} features"].loc[at] for branch in ("shared", "private")}
+    shared, private = (percent(share, 0) for share in guessed.values())
     return (
-        f"In round {at} a linear probe names the right client for {shared:.0f} % of the samples from the shared branch, and for"
-        f" {private:.0f} % from the private ones; chance is {100 / clients:.0f} %."
+        f"In round {at} a linear probe names the right client for {shared} of the samples from the shared branch, and for"
+        f" {private} from the private ones; chance is {percent(1 / clients, 0)}."
     )
 
 
@@ -119,4 +121,4 @@ def branch(points: Array, groups: Array, branch_name: str, what: str) -> str:
     centre, total = flat.mean(0), float(((flat - flat.mean(0)) ** 2).sum())
     between = sum(float((owner == g).sum() * ((flat[owner == g].mean(0) - centre) ** 2).sum()) for g in np.unique(owner))
     share = between / total if total > 0 else 0.0
-    return f"In the {branch_name} branch {100 * share:.0f} % of the spread in this plane is between {what}."
+    return f"In the {branch_name} branch {percent(share, 0)} of the spread in this plane is between {what}."

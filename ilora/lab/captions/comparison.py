@@ -8,7 +8,7 @@ import pandas as pd
 
 from ilora.lab.analysis.measures import measure_of, with_totals
 from ilora.lab.analysis.significance import Array, Difference, dominators
-from ilora.lab.captions.one_round import listed
+from ilora.lab.captions.words import listed
 
 LEVEL = 0.05
 

@@ -7,20 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ilora.lab.captions.rounds import client_name
+from ilora.lab.analysis.measures import MEASURES, Measure
+from ilora.lab.captions.words import client_name, percent
 from ilora.records import Round
 
 COLUMNS = {"entropy": "entropy", "target": "entropy_target", "alpha": "alpha", "pass_1": "pass_1", "pass_8": "pass_8"}
 
 
 def trace(records: Sequence[Round]) -> pd.DataFrame:
-    """One row for each round: entropy, target, alpha and pass@k on the clients' prompts, by samples, and the test accuracy."""
+    """One row for each round: entropy, target, alpha and pass@k on the clients' prompts, by samples, and the test score."""
     rows = []
     for record in records:
         share = np.asarray(record.clients["samples"], float)
         means = {name: float(np.average(record.clients[column], weights=share)) for name, column in COLUMNS.items()}
-        rows.append({"index": record.index, "accuracy": record.accuracy, **means})
-    return pd.DataFrame(rows, columns=["index", "accuracy", *COLUMNS])
+        rows.append({"index": record.index, "score": record.score, **means})
+    return pd.DataFrame(rows, columns=["index", "score", *COLUMNS])
 
 
 def price(alpha: float, group: int, options: Mapping[str, Any]) -> np.ndarray:
@@ -68,25 +69,21 @@ def router(record: Round) -> str:
     clients = record.clients
     most, best = int(np.argmax(clients["trust"])), int(np.argmax(clients["reward_accuracy"]))
     return (
-        f"The router gives {client_name(clients['id'][most])} most weight, {_percent(clients['trust'][most], 0)}. The fused"
-        f" reward puts the right answer first for {_percent(clients['fused_accuracy'][0], 0)} of the prompts; the best"
-        f" single one, of {client_name(clients['id'][best])}, for {_percent(clients['reward_accuracy'][best], 0)}."
+        f"The router gives {client_name(clients['id'][most])} most weight, {percent(clients['trust'][most], 0)}. The fused"
+        f" reward puts the right answer first for {percent(clients['fused_accuracy'][0], 0)} of the prompts; the best"
+        f" single one, of {client_name(clients['id'][best])}, for {percent(clients['reward_accuracy'][best], 0)}."
     )
 
 
-def ladder(accuracies: Mapping[str, float]) -> str:
+def ladder(scores: Mapping[str, float], words: Measure = MEASURES["accuracy"]) -> str:
     """The order of the rewards by what their policy achieves, and whether it is the one that one would expect."""
-    known = {name: value for name, value in accuracies.items() if isfinite(value)}
+    known = {name: value for name, value in scores.items() if isfinite(value)}
     if len(known) < 2:
         return "Run the variants to see what each reward is worth."
     order = sorted(known, key=lambda name: known[name])
-    text = "From worst to best: " + ", ".join(f"{name} {_percent(known[name])}" for name in order) + "."
-    expected = [name for name in accuracies if name in known and not name.startswith("Supervised")]
+    text = "From worst to best: " + ", ".join(f"{name} {words.show(known[name])}" for name in order) + "."
+    expected = [name for name in scores if name in known and not name.startswith("Supervised")]
     climbs = [known[name] for name in expected]
     if len(climbs) < 2:
         return text
     return text + (" Each step up the ladder helps." if climbs == sorted(climbs) else " Not every step up the ladder helps here.")
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * float(share):.{digits}f} %"

@@ -1,32 +1,16 @@
 """What a record says in plain words: one sentence for each figure, which is also its text alternative. No screen, no torch."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from math import isfinite
 
 import numpy as np
 import pandas as pd
 
 from ilora.lab.analysis.measures import MEASURES, Measure, measure_of, with_totals
+from ilora.lab.captions.words import NOTHING, client_name, clients_named, layer_names, percent, share
 from ilora.records import Round, RunFacts, main_score
 
 PAIRWISE = ("alignment", "cosine")  # measures that compare clients with each other
-NOTHING = 5e-5  # a relative error below this is shown as nothing: float32 rounding
-
-
-def client_name(identity: int, rank: int | None = None) -> str:
-    """A client as the screen calls it: the first one is client 1."""
-    return f"client {int(identity) + 1}" + ("" if rank is None else f" (rank {int(rank)})")
-
-
-def layer_names(layers: Sequence[str]) -> dict[str, str]:
-    """Short names of layers, "block 2 query" for the query of the second block; the full names where these would clash."""
-    short = {}
-    for layer in layers:
-        parts = layer.split(".")
-        number = next((int(part) + 1 for part in parts if part.isdigit()), None)
-        name = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "o_proj": "output"}.get(parts[-1], parts[-1])
-        short[layer] = name if number is None else f"block {number} {name}"
-    return short if len(set(short.values())) == len(short) else {layer: layer for layer in layers}
 
 
 def machine(record: Round, facts: RunFacts, kind: str = "image") -> str:
@@ -88,11 +72,11 @@ def error_split(history: pd.DataFrame, at: int | None = None, server_rank: int |
         )
     if max(averaged, truncated, whole) < NOTHING:
         return f"In round {int(row['index'])} nothing was lost: the server holds exactly the average of the clients' models."
-    far = f", as long as {_share(moved)} of the ideal update," if moved >= NOTHING else ","
+    far = f", as long as {share(moved)} of the ideal update," if moved >= NOTHING else ","
     held = f"After the server's own step, “{step}”{far} its update" if step else "The server's update"
     return (
-        f"In round {int(row['index'])} averaging lost {_share(averaged)} of the ideal update; {cut} lost {_share(truncated)}."
-        f" {held} is off by {_share(whole)} in all."
+        f"In round {int(row['index'])} averaging lost {share(averaged)} of the ideal update; {cut} lost {share(truncated)}."
+        f" {held} is off by {share(whole)} in all."
     )
 
 
@@ -106,8 +90,8 @@ def error_by_layer(record: Round) -> str:
     if errors[worst] < NOTHING:
         return f"In round {record.index} no layer lost anything."
     if len(errors) == 1:
-        return f"In round {record.index} {names[worst]} lost {_share(errors[worst])} of its ideal update."
-    most, least = _share(errors[worst]), _share(errors[best])
+        return f"In round {record.index} {names[worst]} lost {share(errors[worst])} of its ideal update."
+    most, least = share(errors[worst]), share(errors[best])
     return f"In round {record.index} {names[worst]} lost most, {most} of its ideal update, and {names[best]} least, {least}."
 
 
@@ -159,43 +143,10 @@ def outweighed(record: Round) -> str:
     return f" On average the correction is {ratio:.1f} times as long as a client's own gradient: it outweighs what the data say."
 
 
-def holdings(facts: RunFacts) -> str:
-    """Who holds most and least, how many classes the poorest client sees, and whose labels are random."""
-    return _amounts(facts) + _noise(facts)
-
-
 def left_out(now: Collection[int], then: Collection[int]) -> str:
     """Which clients this run leaves out, and which the next one will, where that differs; "" if nobody."""
-    said = f" This run leaves out {_listed(now)}." if now else ""
-    return said + (f" The next run leaves out {_listed(then)}." if set(then) != set(now) else "")
-
-
-def _listed(clients: Collection[int]) -> str:
-    """Clients by their numbers: "client 3", "clients 1, 2 and 5"."""
-    names = [str(int(k) + 1) for k in sorted(clients)]
-    if len(names) < 2:
-        return f"client {names[0]}" if names else "nobody"
-    return f"clients {', '.join(names[:-1])} and {names[-1]}"
-
-
-def _noise(facts: RunFacts) -> str:
-    return f" The labels of {_listed(facts.noisy)} are random." if facts.noisy else ""
-
-
-def _amounts(facts: RunFacts) -> str:
-    seen = (np.asarray(facts.class_counts) > 0).sum(1)
-    most, least, poorest = int(np.argmax(facts.samples)), int(np.argmin(facts.samples)), int(np.argmin(seen))
-    if facts.clients == 1:
-        return f"One client holds all {int(facts.samples[0]):,} samples, of {int(seen[0])} classes."
-    if facts.samples[most] - facts.samples[least] <= 1:
-        text = f"All {facts.clients} clients hold about the same, {int(facts.samples[most]):,} samples each."
-    else:
-        text = f"Client {most + 1} holds most, {int(facts.samples[most]):,} samples;"
-        text += f" client {least + 1} holds least, {int(facts.samples[least]):,}."
-    if seen[poorest] == len(facts.classes):
-        text += " Everyone sees every class"
-        return text + (f", in a style of its own: {', '.join(dict.fromkeys(facts.styles))}." if facts.styles else ".")
-    return text + f" Client {poorest + 1} sees only {int(seen[poorest])} of {len(facts.classes)} classes."
+    said = f" This run leaves out {clients_named(now)}." if now else ""
+    return said + (f" The next run leaves out {clients_named(then)}." if set(then) != set(now) else "")
 
 
 def traffic(history: pd.DataFrame, at: int | None = None) -> str:
@@ -216,7 +167,7 @@ def spectrum(record: Round, layer: str, smallest: int | None = None) -> str:
         return f"In round {record.index} the server's update of {where} is zero."
     return (
         f"After round {record.index} the server's update of {where} uses {found.effective_rank:.1f} directions, the ideal update"
-        f" {found.effective_rank_ideal:.1f}; the first {smallest} hold {100 * found.energy_share:.0f} % of the server's."
+        f" {found.effective_rank_ideal:.1f}; the first {smallest} hold {percent(found.energy_share, 0)} of the server's."
     )
 
 
@@ -230,7 +181,7 @@ def participation(record: Round, facts: RunFacts) -> str:
     heavy = int(np.argmax(record.clients["weight"]))
     return (
         f"{present} of {facts.clients} clients, {span}, took part in round {record.index};"
-        f" {_client(record, heavy).lower()} counts most, {100 * record.clients['weight'][heavy]:.0f} %."
+        f" {_client(record, heavy).lower()} counts most, {percent(record.clients['weight'][heavy], 0)}."
     )
 
 
@@ -248,20 +199,20 @@ def clients_accuracy(record: Round) -> str:
             f" {words.show(np.nanmean(own))}."
         )
     if best == worst:
-        return f"In round {record.index} {_client(record, best).lower()} gets {100 * both[best]:.0f} % of the test samples right."
+        return f"In round {record.index} {_client(record, best).lower()} gets {percent(both[best], 0)} of the test samples right."
     return (
-        f"In round {record.index} {_client(record, best).lower()} does best on all classes, {100 * both[best]:.0f} %, and"
-        f" {_client(record, worst).lower()} worst, {100 * both[worst]:.0f} %; on their own mix of classes they average"
-        f" {100 * np.nanmean(own):.0f} %."
+        f"In round {record.index} {_client(record, best).lower()} does best on all classes, {percent(both[best], 0)}, and"
+        f" {_client(record, worst).lower()} worst, {percent(both[worst], 0)}; on their own mix of classes they average"
+        f" {percent(np.nanmean(own), 0)}."
     )
 
 
 def moved(record: Round) -> str:
     """How much the method moves the model although nothing is learned."""
-    share = record.moved_without_learning
-    if not isfinite(share) or share < NOTHING:
+    length = record.moved_without_learning
+    if not isfinite(length) or length < NOTHING:
         return "Without any learning this method leaves the model exactly as it was."
-    return f"Even without any learning this method moves the adapted weights by {_share(share)} of their length."
+    return f"Even without any learning this method moves the adapted weights by {share(length)} of their length."
 
 
 def _rows(history: pd.DataFrame, at: int | None) -> tuple[pd.Series, pd.Series | None]:
@@ -280,15 +231,6 @@ def _others(pairs: np.ndarray) -> np.ndarray:
 
 def _client(record: Round, position: int) -> str:
     return client_name(record.clients["id"][position], record.clients["rank"][position]).capitalize()
-
-
-def _share(value: float) -> str:
-    """A relative error as a share of the ideal update."""
-    if not isfinite(value):
-        return "an unknown share"
-    if value < 0.0005:
-        return "nothing" if value < NOTHING else "less than 0.1 %"
-    return f"{100 * value:.{0 if value >= 0.095 else 1}f} %"
 
 
 def _change(words: Measure, difference: float) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ilora.lab.analysis.subspaces import Paths, Planes
-from ilora.lab.captions.rounds import client_name
+from ilora.lab.captions.words import client_name, percent
 from ilora.records import Array, Round
 
 ROUNDING = 1e-4  # of a gradient's length: a correction below it is float32's rounding
@@ -30,7 +30,7 @@ def planes(found: Planes, labels: Sequence[str]) -> str:
         return f"Only {labels[0]} trained in this round, so its plane stands alone."
     apart = int(np.argmin(lengths))
     return (
-        f"Three common directions hold {100 * found.share:.0f} % of the clients' two strongest directions."
+        f"Three common directions hold {percent(found.share, 0)} of the clients' two strongest directions."
         f" {labels[apart].capitalize()} lies in them least."
     )
 
@@ -44,7 +44,7 @@ def paths(found: Paths, at: int) -> str:
     return (
         f"In round {found.rounds[t]} the {who} far in this plane,"
         f" the server {step:.2g}."
-        f" The plane holds {100 * found.share:.0f} % of all squared distances."
+        f" The plane holds {percent(found.share, 0)} of all squared distances."
     )
 
 
@@ -83,8 +83,8 @@ def spectra_over_rounds(series: Mapping[str, Array], at: int, smallest: int) -> 
     t = place(series, at)
     held, ideal = (_beyond(series[name][t], smallest) for name in ("singular_values", "singular_values_ideal"))
     return (
-        f"After round {int(series['index'][t])}, direction {smallest + 1} has {100 * held:.0f} % of the strongest's length in the"
-        f" server's update, and {100 * ideal:.0f} % in the ideal one."
+        f"After round {int(series['index'][t])}, direction {smallest + 1} has {percent(held, 0)} of the strongest's length in the"
+        f" server's update, and {percent(ideal, 0)} in the ideal one."
         if len(series["singular_values"][t]) > smallest
         else f"All clients have rank {smallest}, and so has the server: nobody's directions are diluted."
     )
@@ -93,17 +93,17 @@ def spectra_over_rounds(series: Mapping[str, Array], at: int, smallest: int) -> 
 def energy(series: Mapping[str, Array], at: int, smallest: int) -> str:
     """How much of the update the smallest rank holds, and whether the server's is poorer than the ideal one."""
     t = place(series, at)
-    held, ideal = 100 * float(series["energy_share"][t]), 100 * float(series["energy_share_ideal"][t])
+    held, ideal = float(series["energy_share"][t]), float(series["energy_share_ideal"][t])
     after = f"After round {int(series['index'][t])}"
     if not np.isfinite(held - ideal):
         return f"{after} there is no update to divide up."
-    if held > 99.9 and ideal > 99.9:
+    if held > 0.999 and ideal > 0.999:
         return (
             f"{after} rank {smallest} holds all of both updates, the server's and the ideal: there is nothing beyond it to lose."
         )
-    text = f"{after} rank {smallest} holds {held:.0f} % of the server's update and {ideal:.0f} % of the ideal."
+    text = f"{after} rank {smallest} holds {percent(held, 0)} of the server's update and {percent(ideal, 0)} of the ideal."
     return text + (
-        " The server's update is collapsing." if held - ideal > 10 else " No sign of collapse." if held - ideal < 3 else ""
+        " The server's update is collapsing." if held - ideal > 0.1 else " No sign of collapse." if held - ideal < 0.03 else ""
     )
 
 
@@ -124,7 +124,7 @@ def coverage(owned: Array, smallest: int) -> str:
     held = int((owned > 0).sum())
     if held < len(owned):
         return f"Nobody of this round has {'slot' if held + 1 == len(owned) else f'slots {held + 1} to'} {len(owned)}."
-    share = f"clients with {100 * owned[-1]:.0f} % of the weight"
+    share = f"clients with {percent(owned[-1], 0)} of the weight"
     return f"The first {smallest} slots are everyone's; slot {len(owned)} belongs to {share}."
 
 

@@ -15,7 +15,7 @@ from ilora.tasks.shown import Shown, read_tested
 GAP, WIDTH = 1 / 8, 64  # between two pictures, as a share of their width; pixels that a picture is at least wide
 
 
-def holdings(e: Experiment, shown: Shown) -> Dealt:
+def dealt(e: Experiment, shown: Shown) -> Dealt:
     """Who holds what in an experiment, as its run will have it; FieldError for more clients than samples."""
     return deal(e, shown.labels, shown.classes, TASKS[e.task].styles)
 

@@ -62,7 +62,7 @@ GLOSSARY = {
     "proximal term": "A pull back to where the round started. It keeps clients from running off.",
     "ingredient": "What a method does in one stage of a round. A method is one ingredient per stage.",
     "personalised": "Parts of the model stay with the clients, so that there is no single global model.",
-    "calibration error": "How far a model's sureness and its being right are apart: of answers that it is 80 % sure of, 80 %"
+    "calibration error": "The gap between how sure a model is and how often it is right: of answers that it is 80 % sure of, 80 %"
     " should be right. 0 is honest.",
     "ensemble": "Several models that answer together: the mean of their probabilities counts.",
     "member": "One of the models of an ensemble. LoRA-Ensemble trains several adapters, each merged for itself.",

@@ -5,9 +5,9 @@ work, and says its units on hover. Colours are Okabe and Ito's: colour and dash 
 """
 
 from ilora.lab.figures.calibration import branch, calibration_over_rounds, ensemble, probe, reliability
-from ilora.lab.figures.clients import clients_accuracy, holdings, hollow, idea, participation, shows_clients
+from ilora.lab.figures.clients import clients_accuracy, hollow, idea, participation, shows_clients
 from ilora.lab.figures.collapse import coverage, effective_rank_over_rounds, energy_over_rounds, spectra_over_rounds
-from ilora.lab.figures.data import classes_seen, sizes
+from ilora.lab.figures.data import classes_seen, client_data, sizes
 from ilora.lab.figures.export import as_block, as_html, as_table
 from ilora.lab.figures.factors import factor_maps, handed_back, update_maps
 from ilora.lab.figures.frame import method_style, rank_colours
@@ -28,6 +28,7 @@ __all__ = [
     "branch",
     "calibration_over_rounds",
     "classes_seen",
+    "client_data",
     "clients_accuracy",
     "corrections",
     "coverage",
@@ -39,7 +40,6 @@ __all__ = [
     "error_split",
     "factor_maps",
     "handed_back",
-    "holdings",
     "hollow",
     "idea",
     "losses",

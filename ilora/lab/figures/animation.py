@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from ilora.lab.figures.clients import _draw_box, _draw_client
+from ilora.lab.figures.clients import draw_box, draw_client
 from ilora.lab.figures.frame import BLUE, FAINT, GREEN, ORANGE, frame, rank_colours
 from ilora.records import Round, RunFacts
 
@@ -18,12 +18,12 @@ def story(record: Round, facts: RunFacts, phase: str, accuracy: float | None) ->
     figure = frame("", height=STORY_HEIGHT, legend=False)
     for k, rank in enumerate(ranks):
         x, half = (k + 0.5) * 10 / count, min(0.42, 3 / count)
-        _draw_client(figure, x, half, 0.06 + 0.26 * rank / greatest, colours[rank])
+        draw_client(figure, x, half, 0.06 + 0.26 * rank / greatest, colours[rank])
         figure.add_annotation(x=x, y=0.0, text=f"rank {rank}" if count <= 6 else f"r {rank}", showarrow=False, yanchor="top")
         if phase in ARROWS:
             _add_arrow(figure, x, float(record.clients["weight"][k]) * count, *ARROWS[phase])
         if phase == "train":
-            _draw_box(figure, (x - half, x + half), (0.15, 1.15), "rgba(0,158,115,0.25)", GREEN)
+            draw_box(figure, (x - half, x + half), (0.15, 1.15), "rgba(0,158,115,0.25)", GREEN)
     _draw_server(figure, accuracy, phase)
     figure.update_xaxes(visible=False, range=[0, 10], fixedrange=True)
     figure.update_yaxes(visible=False, range=[-0.4, 4.3], fixedrange=True)
@@ -32,8 +32,8 @@ def story(record: Round, facts: RunFacts, phase: str, accuracy: float | None) ->
 
 def _draw_server(figure: go.Figure, accuracy: float | None, phase: str) -> None:
     """A box with its model's accuracy as a bar in it; its edge is strong while it merges."""
-    _draw_box(figure, (2.2, 7.8), (3.1, 3.95), "rgba(0,114,178,0.08)", GREEN if phase == "merge" else BLUE)
-    _draw_box(figure, (2.2, 2.2 + 5.6 * (accuracy or 0)), (3.1, 3.3), GREEN)
+    draw_box(figure, (2.2, 7.8), (3.1, 3.95), "rgba(0,114,178,0.08)", GREEN if phase == "merge" else BLUE)
+    draw_box(figure, (2.2, 2.2 + 5.6 * (accuracy or 0)), (3.1, 3.3), GREEN)
     text = "server: nothing learned yet" if accuracy is None else f"server: {100 * accuracy:.0f} % right"
     figure.add_annotation(x=5, y=3.62, text=text, showarrow=False)
 

@@ -68,7 +68,7 @@ def reliability(bins: Array, who: str) -> go.Figure:
 
 
 def calibration_over_rounds(history: pd.DataFrame, measure: str, at: int | None = None, rounds: int | None = None) -> go.Figure:
-    """A measure of sureness over the rounds, a line for each model; lower is better."""
+    """A measure of calibration over the rounds, a line for each model; lower is better."""
     figure = frame("")
     for who, values in over_rounds(history, measure).items():
         figure.add_scatter(

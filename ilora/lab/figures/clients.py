@@ -1,4 +1,4 @@
-"""Figures of the clients: what they hold, who took part, how good their own models are, and the set-up as a picture."""
+"""Figures of the clients: who took part, how good their own models are, and the set-up as a picture."""
 
 from collections.abc import Collection, Sequence
 
@@ -7,15 +7,13 @@ import plotly.graph_objects as go
 from plotly.basedatatypes import BaseTraceType
 
 from ilora.lab.analysis.measures import measure_of
-from ilora.lab.captions.rounds import client_name
+from ilora.lab.captions.words import client_name
 from ilora.lab.figures.frame import (
     BLUE,
     CLEAR,
     FAINT,
     HEIGHT,
-    MOST_BUBBLES,
     ORANGE,
-    TALL,
     client_labels,
     frame,
     rank_colours,
@@ -23,30 +21,6 @@ from ilora.lab.figures.frame import (
     ticks,
 )
 from ilora.records import Round, RunFacts, main_score
-
-LARGEST_BUBBLE = 26  # pixels across
-MOST_CLASSES = 25  # beyond which bubbles would touch: a heat map takes their place
-
-
-def holdings(facts: RunFacts) -> go.Figure:
-    """Who holds what: clients by classes, the area of a bubble is the number of samples."""
-    counts = np.asarray(facts.class_counts)
-    labels = [client_name(k, rank) for k, rank in enumerate(facts.ranks)]
-    many = len(labels) > MOST_BUBBLES or len(facts.classes) > MOST_CLASSES
-    figure = frame("", height=max(TALL, 60 + 24 * min(len(labels), MOST_BUBBLES)), legend=not many)
-    if many:
-        hover = "%{y}: %{z} samples of class %{x}<extra></extra>"
-        some = np.where(counts > 0, counts, np.nan)
-        bar = {"title": {"text": "samples"}}
-        figure.add_heatmap(z=some, zmin=0, x=list(facts.classes), y=labels, hovertemplate=hover, colorbar=bar)
-    else:
-        for rank, colour in rank_colours(facts.ranks).items():
-            _add_bubbles(figure, facts, labels, rank, colour)
-    figure.update_layout(legend={"itemsizing": "constant"})
-    every = {"dtick": 1} if len(facts.classes) <= 12 else {}
-    figure.update_xaxes(title="class", type="category", categoryorder="array", categoryarray=list(facts.classes), **every)
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=labels[::-1])
-    return figure
 
 
 def participation(record: Round, facts: RunFacts) -> go.Figure:
@@ -135,37 +109,19 @@ def idea(ranks: Sequence[int], left_out: Collection[int] = (), most: int = 8) ->
     figure = frame("", height=HEIGHT, legend=False)
     for k, rank in enumerate(shown):
         x = (k + 0.5) * 10 / len(shown)
-        _draw_client(figure, x, min(0.42, 3 / len(shown)), 0.06 + 0.26 * rank / greatest, colours[rank], k in left_out)
+        draw_client(figure, x, min(0.42, 3 / len(shown)), 0.06 + 0.26 * rank / greatest, colours[rank], k in left_out)
         label = f"rank {rank}" if len(shown) <= 6 else f"r {rank}"
         figure.add_annotation(x=x, y=0.0, text=label, showarrow=False, yanchor="top")
         if k not in left_out:
             figure.add_shape(type="line", x0=5, y0=3.0, x1=x, y1=1.95, line={"color": FAINT, "width": 1.5, "dash": "dot"})
     _add_names(figure, shown)
-    _draw_box(figure, (4.2, 5.8), (3.0, 3.75), "rgba(0,114,178,0.15)", BLUE)
+    draw_box(figure, (4.2, 5.8), (3.0, 3.75), "rgba(0,114,178,0.15)", BLUE)
     figure.add_annotation(x=5, y=3.375, text="server", showarrow=False)
     if len(ranks) > most:
         figure.add_annotation(x=10, y=3.375, text=f"and {len(ranks) - most} clients more", showarrow=False, xanchor="right")
     figure.update_xaxes(visible=False, range=[0, 10], fixedrange=True)
     figure.update_yaxes(visible=False, range=[-0.5, 3.9], fixedrange=True)
     return figure
-
-
-def _add_bubbles(figure: go.Figure, facts: RunFacts, labels: list[str], rank: int, colour: str) -> None:
-    """What the clients of one rank hold."""
-    counts = np.asarray(facts.class_counts)
-    points = [(k, c) for k, c in zip(*np.nonzero(counts), strict=True) if facts.ranks[k] == rank]
-    sizes = [int(counts[k, c]) for k, c in points]
-    marker = {"size": sizes, "sizemode": "area", "sizeref": 2 * counts.max() / LARGEST_BUBBLE**2, "sizemin": 2}
-    figure.add_scatter(
-        x=[facts.classes[c] for _, c in points],
-        y=[labels[k] for k, _ in points],
-        mode="markers",
-        name=f"rank {rank}",
-        customdata=sizes,
-        meta=[int(k) for k, _ in points],
-        marker=marker | {"color": colour, "line": {"width": 0}},
-        hovertemplate="%{customdata} samples of class %{x}<extra>%{y}</extra>",
-    )
 
 
 def _add_names(figure: go.Figure, ranks: Sequence[int]) -> None:
@@ -181,14 +137,14 @@ def _add_names(figure: go.Figure, ranks: Sequence[int]) -> None:
     )
 
 
-def _draw_client(figure: go.Figure, x: float, half: float, thick: float, colour: str, left_out: bool = False) -> None:
+def draw_client(figure: go.Figure, x: float, half: float, thick: float, colour: str, left_out: bool = False) -> None:
     """A frozen square with the factors A (flat) and B (tall) beside it, as thick as the rank; hollow if it is left out."""
     fill, edge = (CLEAR, colour) if left_out else (colour, "")
-    _draw_box(figure, (x - half, x + half), (0.15, 1.15), "rgba(127,138,150,0.12)", FAINT)
-    _draw_box(figure, (x - half, x + half), (1.25, 1.25 + 1.4 * thick), fill, edge)
-    _draw_box(figure, (x + 1.12 * half, x + (1.12 + thick) * half), (0.15, 1.15), fill, edge)
+    draw_box(figure, (x - half, x + half), (0.15, 1.15), "rgba(127,138,150,0.12)", FAINT)
+    draw_box(figure, (x - half, x + half), (1.25, 1.25 + 1.4 * thick), fill, edge)
+    draw_box(figure, (x + 1.12 * half, x + (1.12 + thick) * half), (0.15, 1.15), fill, edge)
 
 
-def _draw_box(figure: go.Figure, x: tuple[float, float], y: tuple[float, float], fill: str, edge: str = "") -> None:
+def draw_box(figure: go.Figure, x: tuple[float, float], y: tuple[float, float], fill: str, edge: str = "") -> None:
     line = {"color": edge, "width": 1.5} if edge else {"width": 0}
     figure.add_shape(type="rect", x0=x[0], x1=x[1], y0=y[0], y1=y[1], line=line, fillcolor=fill)

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from ilora.lab.captions.rounds import client_name
+from ilora.lab.captions.words import client_name
 from ilora.methods import METHODS
 from ilora.records import Round
 
@@ -16,7 +16,6 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross")
 FAINT, CLEAR = "rgba(127,138,150,0.55)", "rgba(0,0,0,0)"
 HEIGHT, TALL = 300, 380
-MOST_BUBBLES = 40  # clients beyond which who holds what is drawn as a heat map
 
 
 def method_style(method: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from ilora.lab.captions.rounds import layer_names
+from ilora.lab.captions.words import layer_names
 from ilora.lab.figures.frame import (
     BLUE,
     FAINT,

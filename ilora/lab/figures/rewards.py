@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from ilora.lab.analysis.measures import MEASURES, Measure
 from ilora.lab.figures.frame import BLUE, DASHES, FAINT, GREY, PALETTE, TALL, VERMILION, frame, mark, rounds_axis
 from ilora.records import Round
 
@@ -68,21 +69,22 @@ def trust_map(record: Round) -> go.Figure:
     return figure
 
 
-def policy_bars(accuracies: Mapping[str, float]) -> go.Figure:
-    """Test accuracy of the policy under each reward, and of learning from labels with as many forward passes."""
+def ladder(scores: Mapping[str, float], words: Measure = MEASURES["accuracy"]) -> go.Figure:
+    """Test score of the policy under each reward, and of learning from labels with as many forward passes."""
     figure = frame("", legend=False)
-    colours = [VERMILION if name.startswith("Supervised") else BLUE for name in accuracies]
-    values = [100 * value for value in accuracies.values()]
+    colours = [VERMILION if name.startswith("Supervised") else BLUE for name in scores]
     figure.add_bar(
-        x=values,
-        y=list(accuracies),
+        x=[words.scale * value for value in scores.values()],
+        y=list(scores),
         orientation="h",
         marker={"color": colours, "line": {"width": 0}},
-        text=[f"{value:.1f} %" for value in values],
+        text=[words.show(value) for value in scores.values()],
         textposition="auto",
-        hovertemplate="%{x:.1f} %<extra>%{y}</extra>",
+        hovertemplate="%{text}<extra>%{y}</extra>",
     )
-    figure.update_xaxes(range=[0, 109], gridcolor=FAINT, showgrid=True, ticksuffix=" %", title="test accuracy")
+    least = min(0.0, *(words.scale * value for value in scores.values()))  # a correlation may be negative
+    figure.update_xaxes(range=[1.09 * least, 1.09 * words.scale], gridcolor=FAINT, showgrid=True, title=words.name)
+    figure.update_xaxes(ticksuffix=f" {words.unit}" if words.unit else None)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
 

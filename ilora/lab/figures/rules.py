@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
+from ilora.lab.captions.words import percent
 from ilora.lab.figures.frame import BLUE, FAINT, GREEN, ORANGE, VERMILION, frame, mark
 from ilora.methods.ingredients import INGREDIENTS
 
@@ -17,7 +18,7 @@ CUT_STYLES = {"QR": (VERMILION, "solid", "circle"), "pivoted QR": (ORANGE, "dash
 
 def rule_errors(outcomes: Sequence["Outcome"], own: str = "") -> go.Figure:
     """What every rule loses at the server, bars, and at the client of the smallest rank, diamonds; `own` is marked."""
-    labels = [f"{rule_label(found.rule, own)}  <b>{_percent(100 * found.server)}</b>" for found in outcomes]
+    labels = [f"{rule_label(found.rule, own)}  <b>{percent(found.server)}</b>" for found in outcomes]
     figure = frame("", height=90 + 34 * len(outcomes))
     figure.add_bar(
         x=[100 * found.server for found in outcomes],
@@ -42,10 +43,6 @@ def rule_errors(outcomes: Sequence["Outcome"], own: str = "") -> go.Figure:
     figure.update_xaxes(ticksuffix=" %", range=[0, max(100, 1.05 * min(greatest, 200))], showgrid=True)
     figure.update_yaxes(ticklabelstandoff=8, autorange="reversed", showgrid=False)
     return figure
-
-
-def _percent(value: float) -> str:
-    return f"{value:.1f} %" if 0.05 <= value < 9.5 else f"{value:.0f} %"
 
 
 def rule_label(rule: str, own: str = "") -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ilora.lab.analysis.subspaces import Paths, Planes
-from ilora.lab.captions.rounds import client_name
+from ilora.lab.captions.words import client_name
 from ilora.lab.figures.frame import BLUE, FAINT, GREEN, GREY, ORANGE, TALL, frame, rank_colours, rows_height
 from ilora.records import Array, Round
 

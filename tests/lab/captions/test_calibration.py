@@ -51,7 +51,7 @@ def test_over_and_underconfidence_are_named_and_honesty_too():
     assert "about as it should be" in say(0.55, 0.56)
 
 
-def test_the_council_counts_votes_and_splits_the_doubt():
+def test_the_ensemble_counts_votes_and_splits_the_doubt():
     members = np.zeros((3, 2, 10))
     members[:, 0, 4] = 1.0
     members[:2, 1, 3] = members[2, 1, 8] = 1.0
@@ -86,7 +86,7 @@ def test_the_reliability_figure_draws_only_bins_with_answers_and_the_gap_closes_
     )
 
 
-def test_the_council_figure_has_a_row_for_each_member_and_one_for_all():
+def test_the_ensemble_figure_has_a_row_for_each_member_and_one_for_all():
     record, logits, labels = make_calibration_round()
     members = record.pictures["clients/probabilities"]
     names = [f"client {k}" for k in range(4)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ilora.lab.analysis.measures import MEASURES
-from ilora.lab.captions import comparison, rounds
+from ilora.lab.captions import comparison, data, rounds
 from tests.factory import LAYERS, make_facts, make_history, make_layer, make_round
 
 LAYER = LAYERS[1]
@@ -31,16 +31,6 @@ def test_slots_die_in_the_first_round_in_which_nobody_has_them():
     assert comparison.dead_slots("FedIT", [full, cut, full]).startswith(
         "In round 2 of FedIT no client had the last 2 of 3 slots."
     )
-
-
-def test_names_are_short_where_they_stay_different():
-    assert rounds.layer_names(["a.layers.0.attention.q_proj", "a.layers.1.attention.v_proj"]) == {
-        "a.layers.0.attention.q_proj": "block 1 query",
-        "a.layers.1.attention.v_proj": "block 2 value",
-    }
-    clash = ["a.0.x.query", "b.0.x.query"]
-    assert rounds.layer_names(clash) == dict(zip(clash, clash, strict=True))
-    assert rounds.client_name(2, 8) == "client 3 (rank 8)"
 
 
 def test_accuracy_says_value_change_and_chance():
@@ -138,9 +128,9 @@ def test_one_client_alone_is_no_error():
     assert "no pair of clients" in rounds.angles(record, LAYER)
     assert "only one movement" in rounds.drift(record, LAYER)
     assert rounds.participation(record, make_facts((4,))) == "The only client, of rank 4, took part in round 1."
-    assert rounds.holdings(make_facts((4,))).startswith("One client holds all")
-    assert "random" not in rounds.holdings(make_facts())
-    assert rounds.holdings(replace(make_facts(), noisy=(1, 3))).endswith(" The labels of clients 2 and 4 are random.")
+    assert data.client_data(make_facts((4,))).startswith("One client holds all")
+    assert "random" not in data.client_data(make_facts())
+    assert data.client_data(replace(make_facts(), noisy=(1, 3))).endswith(" The labels of clients 2 and 4 are random.")
 
 
 def test_zero_updates_leave_no_nan_on_the_screen():

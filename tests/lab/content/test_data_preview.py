@@ -14,7 +14,7 @@ from ilora.clients.data import load_client_data
 from ilora.clients.partition import Dealt
 from ilora.experiment import Experiment
 from ilora.lab import figures
-from ilora.lab.captions import one_round
+from ilora.lab.captions import data
 from ilora.lab.content import data_preview
 from ilora.tasks import glue, load_task
 from ilora.tasks.base import Task
@@ -24,7 +24,7 @@ from tests.tasks import cifar_standin, glue_standin
 
 
 def preview(e: Experiment) -> Dealt:
-    return data_preview.holdings(e, read(e.task, e.backbone, e.data))
+    return data_preview.dealt(e, read(e.task, e.backbone, e.data))
 
 
 def experiments(place) -> list[Experiment]:
@@ -160,17 +160,17 @@ def test_an_address_holds_the_pixels_themselves():
 def test_sentences_say_whose_samples_are_shown():
     e = Experiment(clients=3)
     facts = data_preview.facts_of(e, preview(e))
-    assert "all clients" in one_round.samples_shown(facts, 3)
-    assert "the first 2 clients" in one_round.samples_shown(facts, 2)
-    assert "samples" in one_round.sizes(facts)
+    assert "all clients" in data.samples_shown(facts, 3)
+    assert "the first 2 clients" in data.samples_shown(facts, 2)
+    assert "samples" in data.sizes(facts)
 
 
 def test_classes_held_alike_are_said_so_and_others_are_counted():
     e = Experiment(clients=5, skew="shards")
     facts = data_preview.facts_of(e, preview(e))
-    assert "A client holds" in one_round.classes(facts, data_preview.effective_classes(facts.class_counts))
+    assert "A client holds" in data.classes(facts, data_preview.effective_classes(facts.class_counts))
     even = replace(facts, class_counts=np.full((5, 10), 20))
-    assert "all 10 classes in about equal numbers" in one_round.classes(even, data_preview.effective_classes(even.class_counts))
+    assert "all 10 classes in about equal numbers" in data.classes(even, data_preview.effective_classes(even.class_counts))
 
 
 def test_many_classes_are_drawn_as_a_heat_map_in_which_what_nobody_holds_is_blank():
@@ -178,8 +178,8 @@ def test_many_classes_are_drawn_as_a_heat_map_in_which_what_nobody_holds_is_blan
     few = data_preview.facts_of(e, preview(e))
     counts = np.arange(3 * 100).reshape(3, 100)
     many = replace(few, classes=tuple(f"class {i}" for i in range(100)), class_counts=counts)
-    assert {trace.type for trace in figures.holdings(few).data} == {"scatter"}
-    (drawn,) = figures.holdings(many).data
+    assert {trace.type for trace in figures.client_data(few).data} == {"scatter"}
+    (drawn,) = figures.client_data(many).data
     assert drawn.type == "heatmap"
     assert np.isnan(drawn.z[0][0])
     assert np.array_equal(np.nan_to_num(drawn.z), counts)

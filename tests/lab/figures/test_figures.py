@@ -29,7 +29,7 @@ def every_figure(ranks=RANKS):
         "angles": figures.angles(record, LAYER),
         "drift": figures.drift(record, LAYER),
         "spectrum": figures.spectrum(record, LAYER),
-        "holdings": figures.holdings(facts),
+        "client data": figures.client_data(facts),
         "participation": figures.participation(record, facts),
         "own models": figures.clients_accuracy(record),
         "traffic": figures.traffic(history, 3, 15),
@@ -141,7 +141,7 @@ def test_clients_of_one_rank_share_a_colour():
 
 def test_bubbles_are_the_samples():
     facts = make_facts()
-    total = sum(sum(trace.customdata) for trace in figures.holdings(facts).data)
+    total = sum(sum(trace.customdata) for trace in figures.client_data(facts).data)
     assert total == facts.class_counts.sum()
 
 
@@ -154,7 +154,7 @@ def test_absent_clients_are_pale():
 def test_clients_that_are_left_out_are_hollow_and_stay_where_they_are():
     record, facts = make_round(1, (2, 4, 2, 4)), make_facts((2, 4, 2, 4))
     for make in (
-        lambda: figures.holdings(facts),
+        lambda: figures.client_data(facts),
         lambda: figures.participation(record, facts),
         lambda: figures.clients_accuracy(record),
         lambda: figures.drift(record, LAYER),

@@ -8,7 +8,7 @@ import pytest
 
 from ilora.lab import figures
 from ilora.lab.analysis.subspaces import Paths, Planes
-from ilora.lab.captions import one_round, rounds, subspaces
+from ilora.lab.captions import rounds, rules, subspaces
 from tests.factory import make_round
 
 PATHS = Paths((1, 2), np.array([[0, 0], [1, 0], [2, 1]]), (np.array([[1, 1.0]]), np.array([[3, 1.0]])), 0.4)
@@ -118,6 +118,6 @@ def test_one_client_alone_is_compared_with_nobody():
     whole = SERIES | {name: np.ones(3) for name in ("energy_share", "energy_share_ideal")}
     assert "nothing beyond it to lose" in subspaces.energy(whole, 3, 2)
     assert "slots 3 to 4" in subspaces.coverage(np.array([1, 0.5, 0, 0]), 1)
-    assert "nothing to average" in one_round.rules([], [2])
+    assert "nothing to average" in rules.rules([], [2])
     history = pd.DataFrame({"index": [1], "cosine": [float("nan")]})
     assert "it takes two clients" in rounds.over_rounds("cosine", history)

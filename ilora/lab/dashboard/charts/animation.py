@@ -4,13 +4,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
+from ilora.lab.captions import animation
 from ilora.lab.content import recorded_run
 from ilora.lab.dashboard.charts.plotly_chart import CSS, plotly_file
 from ilora.lab.figures.animation import PHASES, STORY_HEIGHT, story
-from ilora.records import Round, RunFacts
 
 SLOW_ROUNDS = 2  # told phase by phase; of the others only how they end
 MILLISECONDS = 1_800
@@ -61,26 +60,6 @@ def frames() -> tuple[dict[str, Any], ...]:
             accuracy = record.accuracy if phase == "merge" else before
             figure = story(record, facts, phase, accuracy)
             figure.layout.template = None
-            made.append({"figure": figure.to_json(), "caption": caption(record, facts, phase)})
+            made.append({"figure": figure.to_json(), "caption": animation.story(record, facts, phase)})
         before = record.accuracy
     return tuple(made)
-
-
-def caption(record: Round, facts: RunFacts, phase: str) -> str:
-    """What happens in a phase of a round, in numbers of that round."""
-    low, high = int(np.argmin(facts.ranks)), int(np.argmax(facts.ranks))
-    counts = np.asarray(facts.class_counts)
-    narrow = int(np.argmax(counts.max(1) / counts.sum(1)))
-    own = facts.classes[int(np.argmax(counts[narrow]))]
-    share = counts[narrow].max() / counts[narrow].sum()
-    head = f"Round {record.index}, "
-    return {
-        "broadcast": f"{head}broadcast: the server hands every client what its rank can hold. Client {low + 1} gets"
-        f" {facts.ranks[low]} directions per layer, client {high + 1} gets {facts.ranks[high]}.",
-        "train": f"{head}local training: everybody learns from their own samples, which never leave them."
-        f" {100 * share:.0f} % of those of client {narrow + 1} are of class {own}.",
-        "upload": f"{head}upload: back go only the thin factors A and B, {record.bytes_up / 1e6:.2f} MB for all"
-        f" {facts.clients} clients together. A wider arrow counts more: it has more samples behind it.",
-        "merge": f"{head}aggregation: one update is made of all. The common model now gets {100 * record.accuracy:.0f} % of"
-        f" the test samples right; the server's rule lost {100 * record.aggregation_error:.1f} % of the ideal update.",
-    }[phase]

@@ -11,7 +11,8 @@ import streamlit as st
 from ilora.experiment import Experiment
 from ilora.lab import figures
 from ilora.lab.analysis.measures import measure_of, with_totals
-from ilora.lab.captions.rounds import NOTHING, left_out, moved
+from ilora.lab.captions.rounds import left_out, moved
+from ilora.lab.captions.words import NOTHING
 from ilora.lab.content.glossary import explain_all
 from ilora.lab.content.source import source_of
 from ilora.lab.dashboard.charts.catalogue import reading

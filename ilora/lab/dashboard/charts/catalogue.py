@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ilora.lab import figures
 from ilora.lab.analysis.measures import measure_of
-from ilora.lab.captions import rounds
+from ilora.lab.captions import data, rounds
 from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.charts.subspaces import DEPTH
 from ilora.lab.dashboard.charts.view import Chart, Reading, View
@@ -142,10 +142,10 @@ CHARTS: dict[str, Chart] = {
         EFFECTIVE_RANK,
         ("ilora.diagnostics:effective_rank",),
     ),
-    "holdings": Chart(
+    "client-data": Chart(
         "Who holds what",
-        lambda view: figures.holdings(view.facts),
-        lambda view: rounds.holdings(view.facts),
+        lambda view: figures.client_data(view.facts),
+        lambda view: data.client_data(view.facts),
         "Each bubble is the samples of one class that one client holds; its area is their number, its colour the client's rank.",
         r"q_k\sim\mathrm{Dirichlet}(\alpha)",
         ("ilora.clients.partition:partition", "ilora.clients.partition:dirichlet_labels"),
@@ -181,7 +181,7 @@ CHARTS: dict[str, Chart] = {
 } | DEPTH
 SECTIONS: dict[str, tuple[str, ...]] = {  # of the playground; the other pages go deeper
     "Overview": ("accuracy", "loss", "error", "drift-over-rounds", "alignment-over-rounds", "effective-rank"),
-    "Clients": ("holdings", "clients-accuracy", "participation", "drift"),
+    "Clients": ("client-data", "clients-accuracy", "participation", "drift"),
     "Server": ("error-by-layer", "spectrum"),
     "Cost": ("traffic", "accuracy"),
 }

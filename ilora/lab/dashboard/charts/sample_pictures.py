@@ -8,8 +8,8 @@ import numpy as np
 import streamlit as st
 
 from ilora.clients.partition import Dealt
-from ilora.lab.captions.one_round import samples_shown
-from ilora.lab.captions.rounds import client_name
+from ilora.lab.captions.data import samples_shown
+from ilora.lab.captions.words import client_name
 from ilora.lab.content.data_preview import address, sheet, some_of
 from ilora.lab.dashboard.charts.block import explanation
 from ilora.lab.dashboard.charts.view import Reading

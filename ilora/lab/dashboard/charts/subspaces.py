@@ -9,7 +9,7 @@ from ilora.lab import figures
 from ilora.lab.analysis import subspaces
 from ilora.lab.analysis.subspaces import Paths, Planes, Product
 from ilora.lab.captions import subspaces as captions
-from ilora.lab.captions.rounds import client_name
+from ilora.lab.captions.words import client_name
 from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.charts.view import Chart, View
 from ilora.lab.runs.store import Run

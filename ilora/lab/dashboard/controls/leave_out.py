@@ -6,6 +6,7 @@ import streamlit as st
 from ilora.experiment import Experiment
 from ilora.lab import figures
 from ilora.lab.captions import rounds
+from ilora.lab.captions.words import client_name
 from ilora.lab.dashboard.charts.block import draw
 from ilora.lab.dashboard.charts.catalogue import reading
 from ilora.lab.dashboard.charts.view import Chart, View
@@ -33,7 +34,7 @@ def toggle(client: int) -> None:
     """Leave a client out, or take it back; where that cannot be, say why."""
     known = len((st.session_state.get(CURRENT) or Experiment()).client_ranks)
     chosen = set(left_out()) ^ {client}
-    name = rounds.client_name(client).capitalize()
+    name = client_name(client).capitalize()
     if client >= known:
         st.toast(f"{name} is not among the {known} clients of the settings.", icon=":material/info:")
     elif len(chosen) == known:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from ilora.lab.captions.rounds import layer_names
+from ilora.lab.captions.words import layer_names
 from ilora.lab.dashboard.charts.catalogue import BY_LAYER, SECTIONS
 from ilora.lab.runs.store import Run
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import streamlit as st
 
-from ilora.lab.captions.rounds import layer_names
+from ilora.lab.captions.words import layer_names
 from ilora.lab.content import recorded_run
 from ilora.lab.content.glossary import explain
 from ilora.lab.dashboard import data_access, url

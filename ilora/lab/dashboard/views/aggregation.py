@@ -11,7 +11,7 @@ import streamlit as st
 from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lab import figures
-from ilora.lab.captions import one_round
+from ilora.lab.captions import rules
 from ilora.lab.dashboard.charts.block import draw
 from ilora.lab.dashboard.charts.catalogue import RULES_READING, uploads_of
 from ilora.lab.dashboard.charts.view import Reading, View
@@ -62,7 +62,7 @@ def made_up() -> None:
     left, right = st.columns([1, 2], gap="large")
     with left:
         shape = _sliders()
-        st.caption(one_round.rotation(shape.rotation))
+        st.caption(rules.rotation(shape.rotation))
     with right:
         show(try_made_up(shape))
 
@@ -157,7 +157,7 @@ def _tried(uploads: "Uploads", ranks: Sequence[int], own: Experiment | None = No
 def show(tried: Tried, own: str = "") -> None:
     """The two pictures of one set of uploads."""
     outcomes, cuts, ranks = tried
-    figure, sentence = figures.rule_errors(outcomes, own), one_round.rules(outcomes, ranks, own)
+    figure, sentence = figures.rule_errors(outcomes, own), rules.rules(outcomes, ranks, own)
     draw("rules", "What every rule loses", figure, sentence, RULES_READING)
     figure = figures.truncation(cuts, max(ranks), min(ranks))
-    draw("cuts", "Three ways to cut the rank", figure, one_round.truncation(cuts, max(ranks), min(ranks)), CUTS_READING)
+    draw("cuts", "Three ways to cut the rank", figure, rules.truncation(cuts, max(ranks), min(ranks)), CUTS_READING)

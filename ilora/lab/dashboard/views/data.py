@@ -7,8 +7,7 @@ from ilora.checks import FieldError
 from ilora.clients.partition import Dealt
 from ilora.experiment import Experiment
 from ilora.lab import figures
-from ilora.lab.captions import one_round
-from ilora.lab.captions.rounds import holdings as holdings_sentence
+from ilora.lab.captions import data as captions
 from ilora.lab.content import data_preview
 from ilora.lab.content.glossary import explain
 from ilora.lab.dashboard.charts.block import draw
@@ -61,8 +60,8 @@ def of_run(view: View) -> None:
 def show(facts: RunFacts, experiment: Experiment) -> None:
     """The charts of one partition."""
     effective = data_preview.effective_classes(facts.class_counts)
-    sentence = one_round.classes(facts, effective)
-    draw("data.holdings", "Who holds what", figures.holdings(facts), holdings_sentence(facts), CHARTS["holdings"])
+    sentence = captions.classes(facts, effective)
+    draw("data.client-data", "Who holds what", figures.client_data(facts), captions.client_data(facts), CHARTS["client-data"])
     if TASKS[experiment.task].regression:
         st.caption("The labels are numbers. Classes here are bins of the number that hold about equally many samples each.")
     left, right = st.columns(2)
@@ -70,7 +69,7 @@ def show(facts: RunFacts, experiment: Experiment) -> None:
         figure = figures.classes_seen(facts, effective)
         draw("data.classes", "How many classes each client sees", figure, sentence, CLASSES_READING)
     with right:
-        draw("data.sizes", "How many samples each client has", figures.sizes(facts), one_round.sizes(facts), SIZES_READING)
+        draw("data.sizes", "How many samples each client has", figures.sizes(facts), captions.sizes(facts), SIZES_READING)
 
 
 def _read(experiment: Experiment) -> tuple[Shown, Dealt] | None:
@@ -78,7 +77,7 @@ def _read(experiment: Experiment) -> tuple[Shown, Dealt] | None:
     try:
         with st.spinner("Reading the samples, once"):
             shown = read(experiment.task, experiment.backbone, experiment.data)
-        return shown, data_preview.holdings(experiment, shown)
+        return shown, data_preview.dealt(experiment, shown)
     except FieldError as error:
         st.info(plain(str(error)), icon=":material/info:")
         return None

@@ -7,7 +7,9 @@ import pandas as pd
 import streamlit as st
 
 from ilora.experiment import Experiment
+from ilora.lab.analysis.measures import Measure, measure_of
 from ilora.lab.captions import rewards
+from ilora.lab.captions.words import percent
 from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.charts.block import draw, provenance_badge, show_formula
 from ilora.lab.dashboard.charts.view import Reading
@@ -16,7 +18,7 @@ from ilora.lab.figures import rewards as figures
 from ilora.lab.runs.store import Run
 from ilora.methods import METHODS
 from ilora.methods.recipes.reward_learning import NOT_COVERED
-from ilora.records import Round
+from ilora.records import Round, main_score
 
 STARTED_BY = ("rewards", "alignment")  # how the name of a group begins; the second is that of earlier versions
 Variants = Mapping[str, tuple[str, dict[str, Any]]]  # name -> method and options; the first is the one that is looked at
@@ -128,18 +130,18 @@ def _thermostat(runs: Group) -> None:
         figure, sentence = figures.exploration(groups, bonus), rewards.explored(groups, bonus)
         draw("rewards.exploration", f"Who is explored: {name}, round {at}", figure, sentence, READINGS["exploration"])
     st.markdown("##### In the last round")
-    st.table(ends(traces))
+    st.table(ends(traces, measure_of(main_score(run.last))))
     st.caption("pass@k: the chance that one of k answers is right, exact, on the clients' own prompts before they train.")
 
 
-def ends(traces: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def ends(traces: Mapping[str, pd.DataFrame], words: Measure) -> pd.DataFrame:
     """The last round of each trace as text with units."""
     rows = {
         name: {
             "Entropy": f"{end['entropy']:.2f} nats",
-            "Test accuracy": f"{100 * end['accuracy']:.1f} %",
-            "pass@1": f"{100 * end['pass_1']:.1f} %",
-            "pass@8": f"{100 * end['pass_8']:.1f} %",
+            words.title: words.show(end["score"]),
+            "pass@1": percent(end["pass_1"], 1),
+            "pass@8": percent(end["pass_8"], 1),
         }
         for name, end in ((name, trace.iloc[-1]) for name, trace in traces.items() if len(trace))
     }
@@ -148,11 +150,12 @@ def ends(traces: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _router(runs: Group) -> None:
     """The map of trust of one round, and what each reward is worth."""
-    accuracies = {name: run.last["accuracy"] for name, run in runs.items() if run.done}
+    scores = {name: run.last["accuracy"] for name, run in runs.items() if run.done}
+    words = measure_of(main_score(next(run for run in runs.values() if run.done).last))
     left, right = st.columns(2)
     with left:
-        sentence = rewards.ladder(accuracies)
-        draw("rewards.ladder", "What a reward is worth", figures.policy_bars(accuracies), sentence, READINGS["ladder"])
+        sentence = rewards.ladder(scores, words)
+        draw("rewards.ladder", "What a reward is worth", figures.ladder(scores, words), sentence, READINGS["ladder"])
     routed = runs.get("Router")
     record = data_access.load_round(routed, routed.done) if routed and routed.done else None
     with right:

@@ -10,7 +10,7 @@ import streamlit as st
 from ilora.checks import FieldError
 from ilora.lab import figures
 from ilora.lab.captions import one_round
-from ilora.lab.captions.rounds import client_name
+from ilora.lab.captions.words import client_name
 from ilora.lab.dashboard.charts.block import draw, show_formula
 from ilora.lab.dashboard.charts.catalogue import RULES_READING, uploads_of
 from ilora.lab.dashboard.charts.view import Reading, View

@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 from ilora.checks import FieldError
 from ilora.lab import figures
 from ilora.lab.captions import calibration
-from ilora.lab.captions.rounds import client_name
+from ilora.lab.captions.words import client_name
 from ilora.lab.content.data_preview import address, tested_text
 from ilora.lab.dashboard import data_access
 from ilora.lab.dashboard.charts.block import draw
@@ -33,13 +33,17 @@ READ_BRANCHES = (
 ECE = r"\mathrm{ECE}=\sum_b\tfrac{n_b}{n}\,\lvert\mathrm{acc}_b-\mathrm{conf}_b\rvert"
 SPLIT = r"H[\bar p]=\tfrac1N\sum_iH[p_i]+\text{epistemic}"
 MEASURES = {
-    "calibration error": ("Calibration error", ECE, "How far sureness and being right are apart, on average. 0 is honest."),
+    "calibration error": (
+        "Calibration error",
+        ECE,
+        "The gap between how sure a model is and how often it is right, on average. 0 is honest.",
+    ),
     "loss": ("Loss", r"-\tfrac1n\sum_i\log\bar p(y_i)", "How surprised a model is by the right answer."),
 }
 
 
 def page(view: View) -> None:
-    """All that a round's record says of sureness."""
+    """All that a round's record says of calibration."""
     bins = calibration.bins_of(view.record)
     if not bins:
         st.info(
