@@ -1,6 +1,7 @@
 """A round is scalars and arrays, and is put together again from both."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,3 +42,10 @@ def test_shapes_are_as_the_record_says(record):
     assert record.factors["value/trained/B"].shape == (3, 14, 4)
     assert record.factors["value/server/A"].shape == (4, 10)
     assert MOST_PAIRED == 64
+
+
+def test_a_score_is_named_by_the_tasks_metric_and_keeps_its_stored_name(record):
+    assert (record.metric, record.score) == ("accuracy", record.accuracy)
+    other = replace(record, accuracy=-0.2, scores={"matthews": -0.2, "accuracy": 0.5})
+    assert (other.metric, other.score) == ("matthews", -0.2)
+    assert other.metrics()["accuracy"] == -0.2

@@ -8,8 +8,9 @@ import pytest
 from streamlit.util import calc_hash
 
 from ilora.experiment import Experiment
+from ilora.lab.analysis.measures import measure_of
 from ilora.lab.captions import rewards
-from ilora.lab.dashboard.views.rewards import VARIANTS, variants
+from ilora.lab.dashboard.views.rewards import VARIANTS, ends, variants
 from ilora.lab.figures import rewards as figures
 from ilora.lab.runs.leases import end
 from ilora.methods.recipes.reward_learning import NOT_COVERED
@@ -102,6 +103,15 @@ def test_a_pinned_valve_is_said_so():
 def test_the_ladder_says_whether_each_step_helps(worth, verdict):
     names = ("One client's reward", "All rewards alike", "Router")
     assert verdict in rewards.ladder(dict(zip(names, worth, strict=True)) | {"Supervised FedAvg": 0.1})
+
+
+def test_what_a_reward_is_worth_is_said_in_the_tasks_own_metric():
+    matthews, scores = measure_of("score matthews"), {"One client's reward": -0.1, "Router": 0.25}
+    assert "Router 0.250" in rewards.ladder(scores, matthews)
+    figure = figures.ladder(scores, matthews)
+    assert figure.layout.xaxis.title.text == "test Matthews correlation"
+    assert figure.layout.xaxis.range[0] < min(figure.data[0].x)
+    assert ends({"Router": rewards.trace([rewarded()])}, matthews).columns[1] == "Test Matthews correlation"
 
 
 def test_the_map_names_the_client_that_counts_most_and_leaves_empty_cells_empty():

@@ -32,6 +32,11 @@ def run_code(code, folder):
     return subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240)
 
 
+def test_the_script_names_the_tasks_own_metric():
+    history = pd.DataFrame({"accuracy": [0.4], "score matthews": [0.4]})
+    assert "RECORDED = [  # matthews on the test set" in as_script(TINY, history, None, "x")
+
+
 def test_the_script_ends_well_with_the_same_numbers_and_badly_with_others(recorded, tmp_path):
     history, facts = recorded
     done = run_code(as_script(TINY, history, facts, 'A "name" \\ with signs'), tmp_path)
