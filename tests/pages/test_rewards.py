@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from streamlit.util import calc_hash
 
 from ilora.experiment import Experiment
 from ilora.lab.analysis.measures import measure_of
@@ -133,11 +132,7 @@ def test_the_price_of_certainty_is_that_of_the_loss():
 
 
 def test_the_old_address_opens_the_page_with_what_its_link_says(open_app):
-    app = open_app("")
-    app._page_hash = calc_hash("alignment")  # as a browser asks for a page; AppTest itself knows pages by their files alone
-    app.query_params.update({"seed": "3"})
-    app.run()
-    assert not app.exception
+    app = open_app("alignment", seed="3")
     assert app.title[0].value == "Can a reward teach as well as a label?"
     assert app.number_input(key="setting.seed").value == 3
 

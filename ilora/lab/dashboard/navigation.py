@@ -1,6 +1,5 @@
 """The pages of the app and the door to them."""
 
-from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -42,7 +41,7 @@ MENU: dict[
         "glossary": ("Glossary", "dictionary", "Every term on the screen, in one or two plain sentences."),
     },
 }
-MOVED = {"alignment": "rewards"}  # an address of earlier versions -> the file in pages/ that it opens
+MOVED = ("alignment",)  # addresses of earlier versions: files in pages/ too, else a fresh server does not know them
 
 
 def navigation() -> StreamlitPage:
@@ -58,19 +57,29 @@ def navigation() -> StreamlitPage:
         ]
         for section, pages in MENU.items()
     }
-    shown[""] += [st.Page(partial(_move, file), title=file, url_path=old, visibility="hidden") for old, file in MOVED.items()]
+    shown[""] += [st.Page(f"pages/{file}.py", visibility="hidden") for file in MOVED]
     page = st.navigation(shown, position="top")
     st.set_page_config(page_title=f"{page.title} · ILoRA Lab")
     return page
 
 
-def _move(file: str) -> None:
+def moved(file: str) -> None:
     """Open the page that a link means by its old address, with everything else that the link says."""
+    _enter()
     st.switch_page(f"pages/{file}.py", query_params=st.query_params.to_dict())
 
 
 def title(question: str) -> None:
-    """Head a page with the question that it answers; every page calls this first.
+    """Head a page with the question that it answers; every page calls this first."""
+    _enter()
+    if st.session_state.get(_PAGE) != question:  # another page than before: what was opened there is closed
+        st.session_state[_PAGE] = question
+        st.session_state.pop(PRESSED, None)
+    st.title(question)
+
+
+def _enter() -> None:
+    """Name the navigation once.
 
     When the first visitor of a fresh server opens a page by its own address, Streamlit still takes the folder `pages/` for
     an app of the old kind and runs the page without app.py. Naming the navigation once ends that; then the visit starts anew.
@@ -78,7 +87,3 @@ def title(question: str) -> None:
     if _ENTERED not in st.session_state:
         navigation()
         st.rerun()
-    if st.session_state.get(_PAGE) != question:  # another page than before: what was opened there is closed
-        st.session_state[_PAGE] = question
-        st.session_state.pop(PRESSED, None)
-    st.title(question)
