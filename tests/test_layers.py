@@ -31,10 +31,6 @@ VIOLATIONS = {  # contract -> a file and the line in it that would break the con
     ),
     "One page's view does not know another's": ("lab/dashboard/views/runs.py", "from ilora.lab.dashboard.views import learn"),
 }
-MOVING = (
-    "pages/home.py",
-    "tests/browser/test_inside.py",
-)  # until they start runs through run_group, and share no test's function
 ABOVE_THE_PAGES = ("ilora.lab.runs", "ilora.simulation", "ilora.training", "ilora.stages")  # what pages leave to the dashboard
 
 
@@ -82,10 +78,9 @@ def within(modules: set[str], packages: tuple[str, ...]) -> set[str]:
     return {module for module in modules if any(f"{module}.".startswith(f"{package}.") for package in packages)}
 
 
-def settled(*patterns: str) -> list[str]:
+def paths(*patterns: str) -> list[str]:
     """Paths of the files that match, counted from the repository's root."""
-    found = [str(path.relative_to(ROOT)) for pattern in patterns for path in sorted(ROOT.glob(pattern))]
-    return [path for path in found if path not in MOVING]
+    return [str(path.relative_to(ROOT)) for pattern in patterns for path in sorted(ROOT.glob(pattern))]
 
 
 def test_every_contract_holds():
@@ -125,12 +120,12 @@ def test_an_import_is_found_in_whatever_form(source):
     assert not within(imports(source), ("ilora.lab.run", "ilora.lab.runs.worker"))
 
 
-@pytest.mark.parametrize("path", settled("app.py", "pages/*.py"))
+@pytest.mark.parametrize("path", paths("app.py", "pages/*.py"))
 def test_a_page_starts_and_computes_nothing_itself(path):
     assert within(imports((ROOT / path).read_text(encoding="utf-8")), ABOVE_THE_PAGES) == set()
 
 
-@pytest.mark.parametrize("path", settled("tests/**/test_*.py"))
+@pytest.mark.parametrize("path", paths("tests/**/test_*.py"))
 def test_no_test_file_imports_another(path):
     """What several need stands in a module of its own, such as laws.py, so that a file can be moved, run and read alone."""
     modules = within(imports((ROOT / path).read_text(encoding="utf-8")), ("tests",))

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ilora.lab.runs.store import Store
-from tests.pages.test_rewards import store_variants
+from tests.factory import store_variants
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -6,43 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ilora.experiment import Experiment
 from ilora.lab.analysis.measures import measure_of
 from ilora.lab.captions import rewards
-from ilora.lab.dashboard.views.rewards import VARIANTS, ends, variants
+from ilora.lab.dashboard.views.rewards import VARIANTS, ends
 from ilora.lab.figures import rewards as figures
-from ilora.lab.runs.leases import end
 from ilora.methods.recipes.reward_learning import NOT_COVERED
-from tests.factory import make_facts, make_round
+from tests.factory import rewarded, store_variants
 
 
 def said(app):
     return " ".join(element.value for element in [*app.markdown, *app.caption, *app.info])
-
-
-def rewarded(index=1, alpha=0.5, entropy=1.0):
-    """A round as AER and MoR leave it."""
-    record = make_round(index)
-    C = len(record.clients["id"])
-    grid = np.full((C, 3, 3), np.nan)
-    grid[:, 0, 0], grid[:, 1, 2] = [0.7, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]
-    groups = np.zeros((C, 9))
-    groups[:, 0], groups[:, 8] = 3, 5
-    more = {
-        "entropy": np.full(C, entropy), "entropy_target": np.full(C, 0.9), "alpha": np.full(C, alpha), "pass_1": np.full(C, 0.4),
-        "pass_8": np.full(C, 0.8), "group_correct": groups, "trust": np.array([0.4, 0.3, 0.2, 0.1]), "trust_map": grid,
-        "reward_accuracy": np.array([0.3, 0.6, 0.2, 0.1]), "fused_accuracy": np.full(C, 0.75),
-    }  # fmt: skip
-    return replace(record, clients=record.clients | more)
-
-
-def store_variants(store, kind, done=2, page="rewards"):
-    for name, experiment in variants(Experiment(rounds=done, ranks="spread", clients=4), kind).items():
-        run_id = store.add(experiment, name, group=f"{page}-{kind}-abc", worker="test")
-        store.save_facts(run_id, make_facts(experiment.client_ranks))
-        for index in range(1, done + 1):
-            store.save_round(run_id, replace(rewarded(index), snapshot={"x": np.zeros(1)}), "test")
-        end(store, run_id, "test", "finished", "")
 
 
 @pytest.mark.parametrize("kind", VARIANTS)

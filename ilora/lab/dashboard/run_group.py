@@ -6,11 +6,12 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lab.dashboard import data_access
 from ilora.lab.runs import pool
 from ilora.lab.runs.pace import duration
-from ilora.lab.runs.store import STATUSES, Run
+from ilora.lab.runs.store import STATUSES, Run, StoreError
 
 POLL_SECONDS = 1.0
 REFUSED = "refused"  # where a session keeps why the last press did nothing
@@ -34,7 +35,7 @@ def refusal_kept() -> Iterator[None]:
     """What the settings or the store refuse inside is kept for `show_refusal`."""
     try:
         yield
-    except ValueError as error:  # StoreError is one
+    except (FieldError, StoreError) as error:
         st.session_state[REFUSED] = str(error)
 
 
