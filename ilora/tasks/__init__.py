@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilora.checks import FieldError
+from ilora.tasks.cards import CIFAR_TASKS, TEXT_TASKS
 from ilora.tasks.catalogue import BackboneCard, TaskCard
-from ilora.tasks.image_cards import CIFAR_TASKS
-from ilora.tasks.text_cards import TEXT_TASKS
 
 if TYPE_CHECKING:
     from ilora.tasks.base import Task

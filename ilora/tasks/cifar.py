@@ -14,12 +14,11 @@ from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification
 
 from ilora.tasks import TASKS, data_folder
+from ilora.tasks.backbones import load_embedded
 from ilora.tasks.base import Backbone, Data, Inputs, Task
+from ilora.tasks.cards import CIFAR_VIT, CIFAR_VIT_50, UNSEEN
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100, Images, Layout, find_or_fetch, read_test, read_train
 from ilora.tasks.download import Watch, progress_bar
-from ilora.tasks.embedded import load_embedded
-from ilora.tasks.image_cards import CIFAR_VIT, CIFAR_VIT_50, UNSEEN
-from ilora.tasks.images import flip_and_crop, normalise
 from ilora.tasks.pretrained import image_preparation, load_pretrained
 from ilora.tasks.styles import IMAGE_STYLES
 
@@ -111,3 +110,29 @@ def load(name: str, backbone: str, folder: Path) -> Task:
         partial(load_model, backbone, card.outputs),
         IMAGE_STYLES,
     )
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Bytes (..., c, h, w) as floats with the channels' `mean` and `std`, both given in 0..1, taken out."""
+    shift = torch.tensor(mean, device=images.device).view(-1, 1, 1)
+    scale = torch.tensor(std, device=images.device).view(-1, 1, 1)
+    return (images / 255 - shift) / scale
+
+
+def flip_and_crop(images: Tensor, draws: Tensor, padding: int = 4) -> Tensor:
+    """Each image (..., c, h, w) shifted by up to `padding` pixels, its border reflected, and mirrored or not.
+
+    draws (..., 3 or more), uniform in 0..1: how far down, how far right, whether mirrored.
+    """
+    height, width = images.shape[-2:]
+    down, right = ((draws[..., i] * (2 * padding + 1)).long() - padding for i in (0, 1))
+    rows, columns = _shifted(height, down), _shifted(width, right)
+    columns = torch.where(draws[..., 2:3] < 0.5, columns.flip(-1), columns)
+    moved = images.gather(-2, rows[..., None, :, None].expand_as(images))
+    return moved.gather(-1, columns[..., None, None, :].expand_as(images))
+
+
+def _shifted(size: int, by: Tensor) -> Tensor:
+    """(...) shifts -> (..., size): which pixel comes to stand at each place."""
+    index = (torch.arange(size, device=by.device) + by[..., None]).abs()
+    return torch.where(index >= size, 2 * (size - 1) - index, index)

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification
 
 from ilora.tasks import LETTERS_VIT, TASKS, data_folder
+from ilora.tasks.backbones import load_embedded
 from ilora.tasks.base import Backbone, Data, Task
-from ilora.tasks.embedded import load_embedded
 from ilora.tasks.styles import IMAGE_STYLES
 
 CARD = TASKS["digits"]

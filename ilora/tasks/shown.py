@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 
 from ilora.records import Array
 from ilora.tasks import TASKS, data_error, data_folder, is_at_hand, place_of
+from ilora.tasks.cards import CIFAR_VIT_50, UNSEEN
 from ilora.tasks.glue_files import SHEETS, read_sheet
-from ilora.tasks.image_cards import CIFAR_VIT_50, UNSEEN
 from ilora.tasks.toy_reviews import DIALECTS, reviews, say
 
 Texts = Sequence[tuple[str, ...]]  # one sentence for each sample, or a pair

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from ilora.tasks import TASKS
+from ilora.tasks.backbones import load_encoder, load_tokenizer
 from ilora.tasks.base import Inputs, Task
-from ilora.tasks.encoders import load_encoder, load_tokenizer
 from ilora.tasks.tokens import as_data, text_of, tokenise
 from ilora.tasks.toy_reviews import DIALECTS, reviews, say
 

@@ -10,8 +10,8 @@ import torch
 from torchvision import datasets
 
 from ilora.checks import FieldError
+from ilora.tasks.cards import CIFAR10_NAMES, CIFAR100_NAMES
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100, find, find_or_fetch, read_images, read_names, read_test, read_train
-from ilora.tasks.image_cards import CIFAR10_NAMES, CIFAR100_NAMES
 from tests.tasks import cifar_standin
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ilora.tasks import tokens
-from ilora.tasks.encoders import load_encoder, load_tokenizer
+from ilora.tasks.backbones import load_encoder, load_tokenizer
 from ilora.tasks.tokens import LENGTH, as_arguments, as_data, kept_tokens, text_of, tokenise
 from ilora.training.client_model import Base, StackedModel
 from ilora.training.vectorised import VectorisedEngine

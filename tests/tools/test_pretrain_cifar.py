@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from transformers.models.vit.modeling_vit import ViTAttention
 
 from ilora.tasks import cifar, data_folder
+from ilora.tasks.cards import CIFAR100_NAMES, UNSEEN
 from ilora.tasks.cifar import load_backbone, small_vit
 from ilora.tasks.cifar_files import Images
-from ilora.tasks.image_cards import CIFAR100_NAMES, UNSEEN
 from tools.pretrain.pretrain_cifar import (
     BATCH,
     Trainer,

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from ilora.tasks import data_folder
-from ilora.tasks.text_cards import TEXT_MINI
+from ilora.tasks.cards import TEXT_MINI
 from tools.pretrain import pretrain_text
 from tools.pretrain.masked_sentences import CLS, LENGTH, MASK, PAD, SEP, cut_in_two, epoch, join, learn_vocabulary, mask
 from tools.pretrain.pretrain_text import pretrain, save_backbone

@@ -20,11 +20,10 @@ from transformers.models.vit.modeling_vit import ViTAttention
 
 from ilora.tasks import data_folder
 from ilora.tasks.base import AUGMENT_DRAWS
-from ilora.tasks.cifar import MEAN, STD, only, small_vit
+from ilora.tasks.cards import CIFAR100_NAMES, CIFAR_VIT, CIFAR_VIT_50, SEEN, UNSEEN
+from ilora.tasks.cifar import MEAN, STD, flip_and_crop, normalise, only, small_vit
 from ilora.tasks.cifar_files import CIFAR100, Images, find_or_fetch, read_test, read_train
 from ilora.tasks.download import progress_bar
-from ilora.tasks.image_cards import CIFAR100_NAMES, CIFAR_VIT, CIFAR_VIT_50, SEEN, UNSEEN
-from ilora.tasks.images import flip_and_crop, normalise
 
 PATCHES = 64
 KEPT = 32

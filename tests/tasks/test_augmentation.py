@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from ilora.tasks.images import flip_and_crop, normalise
+from ilora.tasks.cifar import flip_and_crop, normalise
 
 
 def some_images(*leading: int) -> torch.Tensor:
