@@ -3,8 +3,8 @@
 import numpy as np
 from safetensors.numpy import save_file
 
+from ilora.lab.analysis.shown_samples import file_of
 from ilora.tasks import load_task
-from ilora.tasks.shown import file_of
 
 if __name__ == "__main__":
     data = load_task("digits").train

@@ -6,10 +6,10 @@ import pytest
 
 from ilora import tasks
 from ilora.experiment import Experiment
+from ilora.lab.analysis.shown_samples import read
 from ilora.lab.content import data_preview
 from ilora.records import RunFacts
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100
-from ilora.tasks.shown import read
 from tests.factory import LAYERS, store_run
 from tests.tasks import cifar_standin, glue_standin
 

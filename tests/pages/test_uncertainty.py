@@ -1,8 +1,8 @@
 """The page on uncertainty: it shows what a round keeps, and says so where it keeps nothing."""
 
 from ilora.experiment import Experiment
+from ilora.lab.analysis.shown_samples import read_tested
 from ilora.lab.runs.leases import end
-from ilora.tasks.shown import read_tested
 from tests.factory import make_calibration_round, make_facts, make_round, store_run
 
 

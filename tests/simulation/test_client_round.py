@@ -17,12 +17,12 @@ from ilora.methods import METHODS
 from ilora.records import Round
 from ilora.simulation import client_round
 from ilora.simulation.local_clients import LocalClients, OnStep
-from ilora.simulation.messages import broadcast_to, question_to, together
 from ilora.simulation.round_loop import Simulation
 from ilora.stages.context import Broadcast, Memory, Reply
 from ilora.training.client_model import Parameters
 from tests.conftest import ROOT
 from tests.laws import updates
+from tests.messages import broadcast_to, question_to, together
 from tests.toy import small_tasks, toy_experiment
 
 FEDERATING = [name for name in METHODS if name != "mor"]  # which trains alone, at the server

@@ -8,9 +8,9 @@ from PIL import Image
 
 from ilora.clients.partition import Dealt, deal
 from ilora.experiment import Experiment
+from ilora.lab.analysis.shown_samples import Shown, read_tested
 from ilora.records import Array, RunFacts
 from ilora.tasks import TASKS
-from ilora.tasks.shown import Shown, read_tested
 
 GAP, WIDTH = 1 / 8, 64  # between two pictures, as a share of their width; pixels that a picture is at least wide
 

@@ -14,12 +14,12 @@ from ilora.clients.data import load_client_data
 from ilora.clients.partition import Dealt
 from ilora.experiment import Experiment
 from ilora.lab import figures
+from ilora.lab.analysis.shown_samples import read
 from ilora.lab.captions import data
 from ilora.lab.content import data_preview
 from ilora.tasks import glue, load_task
 from ilora.tasks.base import Task
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100
-from ilora.tasks.shown import read
 from tests.tasks import cifar_standin, glue_standin
 
 

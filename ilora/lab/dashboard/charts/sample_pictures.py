@@ -8,13 +8,13 @@ import numpy as np
 import streamlit as st
 
 from ilora.clients.partition import Dealt
+from ilora.lab.analysis.shown_samples import Shown
 from ilora.lab.captions.data import samples_shown
 from ilora.lab.captions.words import client_name
 from ilora.lab.content.data_preview import address, sheet, some_of
 from ilora.lab.dashboard.charts.block import explanation
 from ilora.lab.dashboard.charts.view import Reading
 from ilora.records import Array, RunFacts
-from ilora.tasks.shown import Shown
 
 ROWS, COLUMNS = 2, 5  # of pictures
 SENTENCES, MOST_CARDS = 3, 12

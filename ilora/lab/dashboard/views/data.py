@@ -7,6 +7,7 @@ from ilora.checks import FieldError
 from ilora.clients.partition import Dealt
 from ilora.experiment import Experiment
 from ilora.lab import figures
+from ilora.lab.analysis.shown_samples import BY_BACKBONE, Shown, read
 from ilora.lab.captions import data as captions
 from ilora.lab.content import data_preview
 from ilora.lab.content.glossary import explain
@@ -18,7 +19,6 @@ from ilora.lab.dashboard.controls.experiment_form import ALPHAS, CURRENT, PROFIL
 from ilora.lab.dashboard.controls.form_field import plain
 from ilora.records import RunFacts
 from ilora.tasks import TASKS
-from ilora.tasks.shown import BY_BACKBONE, Shown, read
 
 MORE_RANKS = {name: title for name, title in PROFILES.items() if name != "list"}
 SIZES_READING = Reading(
