@@ -102,7 +102,7 @@ class Round:
     clients: dict[str, Array] = field(default_factory=dict)
     # id · rank · samples · weight (p_k) · accuracy, loss (its trained model on the test set) · personal_accuracy (same, test set
     # re-weighted to the client's own class shares; under attribute skew in its own style) · train_loss · correction_ratio
-    # · what ingredients leave in Turn.columns
+    # · what ingredients leave in RoundLog.columns
     layers: dict[str, LayerRecord] = field(default_factory=dict)
     factors: dict[str, Array] = field(default_factory=dict)
     # "<layer>/start/A" (C, R, d_in), "<layer>/start/B" (C, d_out, R), "<layer>/trained/A", "<layer>/trained/B" of the first
@@ -113,7 +113,7 @@ class Round:
     # confidence and accuracy per bin of confidence; "<who>/single bins", the same of its members each for itself;
     # "<who>/probabilities" (members, samples, classes) for the first test samples; "labels" (samples,) their classes; in round 1
     # "images" (samples, C, H, W) uint8
-    # · what ingredients leave in Turn.pictures
+    # · what ingredients leave in RoundLog.pictures
     snapshot: dict[str, Array] = field(default_factory=dict)  # what the next round needs; `simulate` takes it as `snapshot`
 
     @property

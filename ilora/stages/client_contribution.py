@@ -40,7 +40,7 @@ class Contribution(Stage):
         parameters = {name: own for name, own in question.items() if not name.startswith(OFFSET)}
         subtracted = {name.removeprefix(OFFSET): own for name, own in question.items() if name.startswith(OFFSET)}
         R, C = view.setting.rank, len(view.ids)
-        offsets = {layer: layer_stack(subtracted, layer, (R,) * C) for layer in view.layers}
+        offsets = {layer: layer_stack(subtracted, layer, (len(subtracted[f"{layer}.A"][0]),) * C) for layer in view.layers}
         scales = view.base.scales.new_full((C,), view.setting.scaling(R))
         base = replace(view.base, ranks=(R,) * C, scales=scales, offsets=offsets)
         losses = view.sample_losses(parameters, self._chosen(view), base)

@@ -128,12 +128,21 @@ def assert_same_record(one: Round, other: Round) -> None:
 
 
 def assert_same_memory(stacked: Simulation, alone: OneByOne) -> None:
-    """What each client remembers is its row of what is remembered stacked."""
+    """What each client remembers is its row of what is remembered stacked; of a dual, its product."""
     for (member, k), memory in alone.memory.items():
         rows = stacked.clients.state_dict(member)
         for stage, own in memory.items():
-            for name, tensor in own.items():
-                torch.testing.assert_close(tensor[0].float(), rows[f"{stage}/{name}"][k].float(), atol=1e-4, rtol=1e-4)
+            want = {name.removeprefix(f"{stage}/"): tensor[k] for name, tensor in rows.items() if name.startswith(f"{stage}/")}
+            got = {name: tensor[0] for name, tensor in own.items()}
+            for name, tensor in duals_as_products(got).items():
+                torch.testing.assert_close(tensor, duals_as_products(want)[name], atol=1e-4, rtol=1e-4)
+
+
+def duals_as_products(memory: Parameters) -> Parameters:
+    """The same memory with "u/<layer>.A" and "u/<layer>.B" multiplied."""
+    pairs = {name[:-2] for name in memory if name.startswith("u/") and name.endswith(".A")}
+    products = {pair: memory[f"{pair}.B"] @ memory[f"{pair}.A"] for pair in pairs}
+    return products | {name: tensor.float() for name, tensor in memory.items() if name[:-2] not in pairs}
 
 
 def test_no_stage_reads_labels_but_by_the_view() -> None:
