@@ -64,7 +64,7 @@ def presets_command(chosen: argparse.Namespace) -> int:
 def runs_command(chosen: argparse.Namespace) -> int:
     """List the stored runs."""
     from ilora.lab.runs import pool
-    from ilora.lab.runs.store import Store
+    from ilora.lab.runs.store import UNREADABLE, Store
 
     store = Store()
     pool.sweep(store)
@@ -74,7 +74,8 @@ def runs_command(chosen: argparse.Namespace) -> int:
     elif not runs:
         print(f"No runs in {store.home} yet; `python -m ilora run` makes one.")
     else:
-        rows = [[r.id, r.status, f"{r.done}/{r.rounds}", _score(r.last), r.name, r.error] for r in runs]
+        rounds = {r.id: "" if r.status == UNREADABLE else f"{r.done}/{r.rounds}" for r in runs}
+        rows = [[r.id, r.status, rounds[r.id], _score(r.last), r.name, r.error] for r in runs]
         print_table(["run", "status", "rounds", "accuracy", "name", ""], rows)
     return 0
 

@@ -1,6 +1,7 @@
 """The store and the workers as the pages see them: opened once per server, with a worker warm before anybody presses Run."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,13 @@ def _open(home: str) -> Store:
     opened = Store()
     pool.tend(opened)
     return opened
+
+
+@asynccontextmanager
+async def kept_up(app: object) -> AsyncIterator[None]:
+    """The life of the server: runs whose workers died go on from its start, before anybody visits a page."""
+    pool.keep_up()
+    yield
 
 
 def find(run_id: str | None) -> Run | None:

@@ -4,39 +4,42 @@ What is in such a file is never executed, and an import becomes visible only aft
 """
 
 import json
+import os
 import re
+import secrets
 import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from ilora.experiment import Experiment
-from ilora.lab.runs.store import Store, StoreError
-from ilora.records import BINS, MOST_PAIRED, SCORE, Round, RunFacts
-from ilora.tensor_files import read_tensors
+from ilora.lab.runs.archive_checks import FORMAT, check_about, check_facts, check_round
+from ilora.lab.runs.archive_limits import FREE_BYTES, MOST_BYTES, MOST_JSON_BYTES, MOST_LOG, MOST_RATIO, Limits, limits_of
+from ilora.lab.runs.folders import UNPACKING
+from ilora.lab.runs.metrics import check_metrics, check_ranges
+from ilora.lab.runs.run import label
+from ilora.lab.runs.seals import seal_of
+from ilora.lab.runs.store import Store, StoreError, default_name
+from ilora.records import Round, RunFacts
+from ilora.tensor_files import check_tensors, read_tensors
 
-FORMAT = "ilora-lab-run-1"
-MOST_BYTES = 4 * 2**30  # of everything in the zip file, unpacked
-MOST_JSON_BYTES = 64 * 2**20
 UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError)  # what zipfile raises
-COUNTED = ("index", "floats_up", "floats_down", "bytes_up", "bytes_down")
-MOST_THREADS = 256
-MOST_IN_PICTURE = 10_000_000  # numbers
 NO_RUN = "import takes only a file that `python -m ilora export` wrote."
 
 Archive = Path | IO[bytes]
 
 
 def export_run(store: Store, run_id: str, target: Archive) -> None:
-    """Write the finished rounds of a run, and what the next one needs, to `target`."""
-    run, facts = store.run(run_id), store.read("SELECT facts FROM runs WHERE id = ?", (run_id,))[0]["facts"]
-    rows = store.read("SELECT metrics FROM rounds WHERE run = ? AND number <= ? ORDER BY number", (run_id, run.done))
+    """Write the finished rounds of a run, and what the next one needs, to `target`: the whole file, or nothing of it.
+
+    StoreError if something of the run is damaged or missing, or the file cannot be written.
+    """
+    run, facts = store.sound_run(run_id), store.read("SELECT facts FROM runs WHERE id = ?", (run_id,))[0]["facts"]
+    rounds = [store.round_row(run_id, index) for index in range(1, run.done + 1)]
     about = {
         "format": FORMAT,
         "name": run.name,
@@ -44,165 +47,159 @@ def export_run(store: Store, run_id: str, target: Archive) -> None:
         "experiment": json.loads(run.experiment_json),
         "facts": json.loads(facts) if facts else None,
         "times": {"created": run.created, "started": run.started, "ended": run.ended, "seconds_per_round": run.seconds_per_round},
-        "rounds": [json.loads(row["metrics"]) for row in rows],
+        "rounds": [json.loads(row["metrics"]) for row in rounds],
     }
-    paths = [store.round_file(run_id, index) for index in range(1, run.done + 1)]
-    if run.done and run.status != "running":
-        paths.append(store.state_file(run_id, run.done))
+    paths = [store.checked_round_file(run_id, row["number"]) for row in rounds]
+    if run.done and run.status != "running" and (rounds[-1]["state"] or store.state_file(run_id, run.done).exists()):
+        paths.append(store.checked_state_file(run_id, run.done))
     try:
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with _whole_or_nothing(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr("run.json", json.dumps(about))
-            archive.writestr("log.txt", store.read_log(run_id))
+            archive.writestr("log.txt", store.read_log(run_id, MOST_LOG))
             for path in paths:
                 archive.write(path, path.name)
     except OSError as error:
+        store.existing_folder(run_id)
         raise StoreError(f"run {run_id} cannot be written to {_name(target)} ({error}); choose another file.") from None
+
+
+@contextmanager
+def _whole_or_nothing(target: Archive) -> Iterator[Archive]:
+    """What to write into so that `target` appears at the end of the block, or not at all."""
+    if not isinstance(target, Path):
+        yield target
+        return
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def import_run(store: Store, source: Archive) -> str:
     """Add the run in `source` under a new id, and return that; StoreError, and nothing is changed, if it is not a whole run."""
+    folder = store.home / "runs" / f"{UNPACKING}{secrets.token_hex(4)}"
     try:
         with zipfile.ZipFile(source) as archive:
-            about, experiment = _read_about(archive)
-            _check_members(archive, len(about["rounds"]))
-            run_id = store.new_folder(experiment.method)
+            about, experiment, facts = _read_about(archive)
+            rounds = about["rounds"]
+            _check_members(archive, len(rounds), limits_of(experiment, facts), _size(source))
             try:
-                _unpack(archive, store.folder(run_id))
-                _check_rounds(store, run_id, about, experiment)
-                _enter(store, run_id, about, experiment)
-            except BaseException:
-                shutil.rmtree(store.folder(run_id), ignore_errors=True)
-                raise
-            return run_id
+                _unpack(archive, folder)
+                digests = _check_rounds(folder, rounds, facts)
+                return _enter(store, folder, about, experiment, digests)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    except StoreError:
+        raise
     except FileNotFoundError:
         raise StoreError(f"{_name(source)} does not exist; {NO_RUN}") from None
     except UNREADABLE as error:
-        raise StoreError(f"{_name(source)} is truncated or not a zip file ({error}); {NO_RUN}") from None
-    except StoreError:
-        raise
+        raise StoreError(f"{_name(source)} is truncated or not a zip file ({_text(error)}); {NO_RUN}") from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise StoreError(f"{_name(source)} is not a run ({_text(error)}); {NO_RUN}") from None
 
 
-def _read_about(archive: zipfile.ZipFile) -> tuple[dict[str, Any], Experiment]:
-    """Read and check run.json, and the experiment in it."""
+def _read_about(archive: zipfile.ZipFile) -> tuple[dict[str, Any], Experiment, RunFacts | None]:
+    """Read and check run.json: all of it, its experiment and its facts."""
     if archive.getinfo("run.json").file_size > MOST_JSON_BYTES:
         raise ValueError("run.json is too large")
-    about = json.loads(archive.read("run.json"))
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ValueError(f"run.json is not of the format {FORMAT}")
-    for name, kind in (("name", str), ("note", str), ("experiment", dict), ("times", dict), ("rounds", list)):
-        if not isinstance(about[name], kind):
-            raise ValueError(f"{name} in run.json is not a {kind.__name__}")
-    for name in ("created", "started", "ended", "seconds_per_round"):
-        if not isinstance(about["times"][name], int | float | None):
-            raise ValueError(f"{name} in run.json is not a number")
-    experiment = Experiment.from_dict(about["experiment"])
-    if len(about["rounds"]) > experiment.rounds or (about["rounds"] and about["facts"] is None):
-        raise ValueError("it has more rounds than its experiment, or rounds without facts")
-    return about, experiment
+    try:
+        about: dict[str, Any] = json.loads(archive.read("run.json"))
+    except RecursionError:
+        raise ValueError("run.json is nested too deeply") from None
+    experiment = check_about(about)
+    facts = None if about["facts"] is None else check_facts(about["facts"], experiment)
+    for index, metrics in enumerate(about["rounds"], start=1):
+        check_metrics(metrics, index)
+        check_ranges(metrics, index)
+    return about, experiment, facts
 
 
-def _check_members(archive: zipfile.ZipFile, rounds: int) -> None:
-    """See that the zip file holds exactly what a run of so many finished rounds consists of, and no more than MOST_BYTES."""
+def _check_members(archive: zipfile.ZipFile, rounds: int, limits: Limits, packed: int) -> None:
+    """See that the zip file holds exactly what a run of so many finished rounds consists of, and no more than that can be."""
     names = archive.namelist()
     needed = {"run.json"} | {f"round-{index:04d}.safetensors" for index in range(1, rounds + 1)}
     allowed = needed | {"log.txt"} | ({f"state-{rounds:04d}.safetensors"} if rounds else set())
     if len(set(names)) < len(names) or not needed <= set(names) <= allowed:
         strange = sorted(needed.symmetric_difference(names) - (allowed - needed)) or ["one member twice"]
         raise ValueError(f"members that are missing, foreign or double: {', '.join(strange[:3])}")
-    if sum(info.file_size for info in archive.infolist()) > MOST_BYTES:
-        raise ValueError(f"it unpacks to more than {MOST_BYTES / 2**30:g} GiB")
+    for info in archive.infolist():
+        if info.file_size > limits.of(info.filename):
+            raise ValueError(f"{info.filename} has {info.file_size:,} bytes; such a run has at most {limits.of(info.filename):,}")
+    unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > min(MOST_BYTES, FREE_BYTES + MOST_RATIO * packed):
+        raise ValueError(f"it unpacks to {unpacked:,} bytes from {packed:,}")
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:
     """Copy the members, whose names have been checked, into `folder`; zipfile checks each one's length and checksum."""
+    with _writing(folder):
+        folder.mkdir(parents=True)
     for info in archive.infolist():
         if info.filename != "run.json":
-            with archive.open(info) as source, (folder / info.filename).open("wb") as target:
-                shutil.copyfileobj(source, target, 2**20)
+            with archive.open(info) as source, _writing(folder), (folder / info.filename).open("wb") as target:
+                while block := _block(source):
+                    target.write(block)
+                target.flush()
+                os.fsync(target.fileno())
 
 
-def _check_rounds(store: Store, run_id: str, about: Mapping[str, Any], experiment: Experiment) -> None:
-    """See that every round's arrays and metrics fit together and to the facts."""
-    if about["facts"] is not None:
-        facts = RunFacts.from_json(json.dumps(about["facts"]))
-        K = experiment.clients
-        if facts.clients != K or {len(facts.ranks), len(facts.samples), len(facts.adapter_parameters)} != {K}:
-            raise ValueError("its facts are not about the clients of its experiment")
-        if facts.class_counts.shape != (K, len(facts.classes)) or len(facts.layers) != len(facts.shapes):
-            raise ValueError("its facts contradict each other")
-        if not (isinstance(facts.threads, int) and 0 < facts.threads <= MOST_THREADS):
-            raise ValueError(f"its facts say that it ran on {facts.threads!r} threads")
-    for index, metrics in enumerate(about["rounds"], start=1):
-        _check_metrics(metrics, index)
-        path = store.round_file(run_id, index)
-        _check_round(Round.from_parts(metrics, _tensors(path)), facts, path.name)
-    state = store.state_file(run_id, len(about["rounds"]))
-    if state.exists():
-        _tensors(state)
-
-
-def _tensors(path: Path) -> dict[str, np.ndarray]:
+def _block(source: IO[bytes]) -> bytes:
+    """The next part of a member; ValueError, not OSError, if it cannot be read, so that it is not taken for the disk's fault."""
     try:
-        return read_tensors(path, NO_RUN)
+        return source.read(2**20)
+    except UNREADABLE as error:
+        raise ValueError(f"a member of it is truncated or damaged: {error}") from None
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{folder.parent} cannot be written ({error}); see that the disk has space.") from None
+
+
+def _check_rounds(folder: Path, rounds: list[dict[str, Any]], facts: RunFacts | None) -> list[tuple[str, str]]:
+    """See that every round's arrays and metrics fit together and to the facts; returns the digests of arrays and state."""
+    digests, first = [], None
+    for index, metrics in enumerate(rounds, start=1):
+        path = folder / f"round-{index:04d}.safetensors"
+        with _foreign(path):
+            round = Round.from_parts(metrics, read_tensors(path, NO_RUN))
+            digests.append((check_tensors(path, NO_RUN), ""))
+        assert facts is not None  # rounds without facts were refused
+        check_round(round, first, facts, path.name)
+        first = first or round
+    state = folder / f"state-{len(rounds):04d}.safetensors"
+    if state.exists():
+        with _foreign(state):
+            digests[-1] = (digests[-1][0], check_tensors(state, NO_RUN))
+    return digests
+
+
+@contextmanager
+def _foreign(path: Path) -> Iterator[None]:
+    try:
+        yield
     except StoreError:
         raise ValueError(f"{path.name} in it is truncated or foreign") from None
 
 
-def _check_metrics(metrics: Any, index: int) -> None:
-    scalars = [f for f in fields(Round) if f.type in (int, float)]
-    needed = {f.name for f in scalars if f.default is MISSING}
-    plain = {name for name in metrics if not name.startswith(SCORE)} if isinstance(metrics, dict) else set()
-    if not needed <= plain <= {f.name for f in scalars}:
-        raise ValueError(f"the metrics of round {index} are not those of a round")
-    for name, value in metrics.items():
-        if isinstance(value, bool) or not isinstance(value, int if name in COUNTED else int | float):
-            raise ValueError(f"{name} of round {index} is {value!r}")
-    if metrics["index"] != index:
-        raise ValueError(f"round {index} calls itself {metrics['index']}")
-
-
-def _check_round(round: Round, facts: RunFacts, file: str) -> None:
-    """See that the arrays of a round have the shapes that records.py promises."""
-    columns = {np.shape(column)[:1] for column in round.clients.values()}
-    complete = {"id", "rank", "samples", "weight"} <= set(round.clients) and set(round.layers) == set(facts.layers)
-    if not complete or len(columns) != 1 or len(next(iter(columns))) != 1:
-        raise ValueError(f"{file} is about other clients or layers")
-    C = len(round.clients["id"])
-    M = min(C, MOST_PAIRED)
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("drift_clients", "movement_norm", "broadcast_error"), (C,))
-    shapes |= dict.fromkeys(("cosines", "overlap_columns", "overlap_rows", "overlap_chance", "angles"), (M, M))
-    shapes |= dict.fromkeys(("overlap_columns_global", "overlap_rows_global", "angles_global"), (M,))
-    for layer, record in round.layers.items():
-        for f in fields(record):
-            value = getattr(record, f.name)
-            good = isinstance(value, int | float) if f.type is float else np.ndim(value) == 1 or f.name in shapes
-            if not good or np.shape(value) != shapes.get(f.name, np.shape(value)):
-                raise ValueError(f"{f.name} of layer {layer} in {file} has another shape")
-    for name, array in round.pictures.items():
-        shape = {"bins": (3, BINS), "single bins": (3, BINS)}.get(name.rpartition("/")[2], array.shape)
-        if array.shape != shape or array.ndim > 4 or array.size > MOST_IN_PICTURE or not np.isfinite(array).all():
-            raise ValueError(f"picture {name} in {file} has another shape")
-    for name, array in round.factors.items():
-        if name.rsplit("/", 2)[0] not in facts.layers or array.ndim not in (2, 3):
-            raise ValueError(f"{name} in {file} is no factor")
-
-
-def _enter(store: Store, run_id: str, about: Mapping[str, Any], experiment: Experiment) -> None:
-    """Make the run visible, with all its rounds at once."""
+def _enter(store: Store, folder: Path, about: Mapping[str, Any], experiment: Experiment, digests: list[tuple[str, str]]) -> str:
+    """Make the run visible, with all its rounds at once; returns its id."""
     done, times = len(about["rounds"]), about["times"]
     values = {
-        "id": run_id,
-        "name": " ".join(about["name"].split())[:200] or run_id,
+        "name": label(about["name"]) or default_name(experiment),
         "note": about["note"],
         "compare": "",
         "experiment": experiment.to_json(),
         "facts": json.dumps(about["facts"]) if about["facts"] else "",
         "status": "finished" if done == experiment.rounds else "stopped",
         "wanted": "run",
-        "created": times["created"] or 0.0,
-        "queued": times["created"] or 0.0,
+        "created": float(times["created"] or 0.0),
         "started": times["started"],
         "ended": times["ended"],
         "rounds": experiment.rounds,
@@ -210,9 +207,25 @@ def _enter(store: Store, run_id: str, about: Mapping[str, Any], experiment: Expe
         "seconds_per_round": times["seconds_per_round"],
     }
     with store.transaction() as db:
-        db.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", list(values.values()))
-        for index, metrics in enumerate(about["rounds"], start=1):
-            db.execute("INSERT INTO rounds VALUES (?, ?, ?)", (run_id, index, json.dumps(metrics)))
+        run_id = store.enter(db, experiment.method, values)
+        try:
+            for index, metrics in enumerate(about["rounds"], start=1):
+                row = (run_id, index, json.dumps(metrics), *digests[index - 1])
+                db.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?)", (*row, seal_of(row)))
+            with _writing(folder):
+                store.folder(run_id).rmdir()
+                os.rename(folder, store.folder(run_id))
+        except BaseException:
+            shutil.rmtree(store.folder(run_id), ignore_errors=True)
+            raise
+    return run_id
+
+
+def _size(source: Archive) -> int:
+    """Bytes of the zip file itself: what is said inside of it may be a lie."""
+    if isinstance(source, Path):
+        return source.stat().st_size
+    return source.seek(0, os.SEEK_END)
 
 
 def _name(archive: Archive) -> str:

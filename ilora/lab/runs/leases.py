@@ -5,6 +5,7 @@ taken for dead, or whose paused run another process took over, finds that it has
 """
 
 import secrets
+import sqlite3
 import time
 from dataclasses import astuple, dataclass
 
@@ -30,7 +31,7 @@ class Worker:
     kind: str  # "pool" or "cli"
     host: str
     pid: int
-    born: float  # when the process began, seconds since 1970; tells it from a later one with the same pid
+    identity: str  # tells the process from a later one with the same pid
     state: str  # "starting", "idle", "busy", "holding" a paused run, or "failed" to start
     heartbeat: float
 
@@ -45,16 +46,15 @@ def claim(store: Store, worker: str) -> Run | None:
     if not store.read("SELECT 1 FROM runs WHERE status IN (?, ?) LIMIT 1", WAITING):
         return None
     with store.transaction() as db:
-        row = db.execute("SELECT id FROM runs WHERE status IN (?, ?) ORDER BY queued, id LIMIT 1", WAITING).fetchone()
-        if row is None:
-            return None
-        db.execute(_TAKE + "WHERE id = ?", (worker, time.time(), row["id"]))
-    return store.run(row["id"])
+        waiting = db.execute("SELECT id FROM runs WHERE status IN (?, ?) ORDER BY queued, id", WAITING).fetchall()
+        taken = (row["id"] for row in waiting if db.execute(_TAKE + "WHERE id = ?", (worker, time.time(), row["id"])).rowcount)
+        run_id = next(taken, None)  # a run whose row is damaged cannot be taken
+    return None if run_id is None else store.sound_run(run_id)
 
 
 def take(store: Store, run_id: str, worker: str, wanted: str = "run") -> Run:
     """Take one certain run, even a paused one that another worker holds; StoreError if it is running or finished."""
-    run = store.run(run_id)
+    run = store.sound_run(run_id)
     taken = "WHERE id = ? AND status NOT IN ('running', 'finished')"
     with store.transaction() as db:
         if db.execute(_TAKE + taken, (worker, time.time(), run_id)).rowcount:
@@ -65,6 +65,7 @@ def take(store: Store, run_id: str, worker: str, wanted: str = "run") -> Run:
     raise StoreError(f"run {run_id} is finished after {run.rounds} rounds; start a new one with more rounds.")
 
 
+_QUEUE = "status = 'queued', queued = (SELECT max(queued) + 1 FROM runs)"  # a turn, not a time: clocks are set
 _TAKE = (
     "UPDATE runs SET status = 'running', worker = ?, started = coalesce(started, ?), ended = NULL, progress = 0, error = '',"
     " deaths = CASE WHEN status = 'interrupted' THEN deaths ELSE 0 END "
@@ -77,14 +78,14 @@ def want(store: Store, run_id: str, wanted: str) -> None:
     A worker that trains it obeys at the next round boundary (stop: at once); a run that no worker trains changes here.
     StoreError if a finished run is asked to go on; pausing or stopping what has ended changes nothing.
     """
-    run = store.run(run_id)
+    run = store.sound_run(run_id)
     waiting = "status IN ('queued', 'interrupted')"
     if wanted in GOES_ON:
         if run.status == "finished":
             raise StoreError(f"run {run_id} is finished after {run.rounds} rounds; start a new one with more rounds.")
         changes = [
-            ("status = 'queued', queued = :now, ended = NULL, error = '', deaths = 0", "status IN ('stopped', 'failed')"),
-            ("status = 'queued', queued = :now", "status = 'paused' AND worker = ''"),
+            (f"{_QUEUE}, ended = NULL, error = '', deaths = 0", "status IN ('stopped', 'failed')"),
+            (_QUEUE, "status = 'paused' AND worker = ''"),
         ]
     elif wanted == "pause":
         changes = [("status = 'paused'", waiting)]
@@ -158,14 +159,14 @@ def abandon(store: Store, worker: str) -> list[str]:
 
 
 _AFTER_DEATH = (
-    ("status = 'queued', queued = :now", "status = 'paused' AND wanted IN ('run', 'step')"),
+    (_QUEUE, "status = 'paused' AND wanted IN ('run', 'step')"),
     ("status = 'paused'", "status = 'paused'"),
     ("status = 'stopped', ended = :now", "wanted = 'stop'"),
     ("status = 'paused'", "wanted = 'pause'"),
     ("status = 'interrupted', deaths = deaths + 1", "deaths < :most"),
     (
         "status = 'failed', ended = :now, error = (deaths + 1) || ' workers died in round ' || (done + 1) ||"
-        " ', probably for want of memory; try fewer clients or a smaller batch, or resume.'",
+        " ', and why is not known; see their logs, try fewer clients or a smaller batch if memory was short, or resume.'",
         "status = 'running'",
     ),
 )
@@ -173,7 +174,13 @@ _AFTER_DEATH = (
 
 def workers(store: Store) -> list[Worker]:
     """All processes that train or are ready to."""
-    return [Worker(**dict(row)) for row in store.read("SELECT * FROM workers ORDER BY id")]
+    return [_worker(row) for row in store.read("SELECT * FROM workers ORDER BY id")]
+
+
+def _worker(row: sqlite3.Row) -> Worker:
+    """The worker in a row; where a value is of another kind, in a damaged row or one of an earlier version, nothing is known."""
+    kinds = {"id": str, "kind": str, "host": str, "pid": int, "identity": str, "state": str, "heartbeat": float}
+    return Worker(**{name: row[name] if isinstance(row[name], kind) else kind() for name, kind in kinds.items()})
 
 
 def register(store: Store, worker: Worker) -> None:
@@ -188,8 +195,9 @@ def reserve(store: Store, worker: Worker, most: int, patience: float) -> bool:
     """
     with store.transaction() as db:
         states = [row["state"] for row in db.execute("SELECT state FROM workers WHERE kind = 'pool' AND state != 'failed'")]
-        recent = (time.time() - patience,)
-        failed = db.execute("SELECT 1 FROM workers WHERE state = 'failed' AND heartbeat > ?", recent).fetchone()
+        now = time.time()
+        recent = (now - patience, now)  # a mark from the future comes from a clock that was set
+        failed = db.execute("SELECT 1 FROM workers WHERE state = 'failed' AND heartbeat BETWEEN ? AND ?", recent).fetchone()
         if failed or len(states) >= most or {"starting", "idle"} & set(states):
             return False
         db.execute("INSERT INTO workers VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(worker))
@@ -201,6 +209,6 @@ def set_state(store: Store, worker: str, state: str) -> None:
     store.write("UPDATE workers SET state = ?, heartbeat = ? WHERE id = ?", (state, time.time(), worker))
 
 
-def confirm(store: Store, worker: str, pid: int, born: float) -> None:
+def confirm(store: Store, worker: str, pid: int, identity: str) -> None:
     """Enter the process of a worker that was reserved under its launcher's."""
-    store.write("UPDATE workers SET pid = ?, born = ? WHERE id = ?", (pid, born, worker))
+    store.write("UPDATE workers SET pid = ?, identity = ? WHERE id = ?", (pid, identity, worker))

@@ -1,10 +1,11 @@
 """Jobs: what the app, the command line and any other process say to the workers, and the care for the workers themselves."""
 
 import os
-import platform
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import psutil
 from ilora.experiment import Experiment
 from ilora.lab.runs import leases
 from ilora.lab.runs.leases import Worker
-from ilora.lab.runs.store import Store
+from ilora.lab.runs.processes import identity, lives, this_process
+from ilora.lab.runs.store import Store, StoreError
 
 START_AGAIN_SECONDS = 30  # after a worker that failed to start
-SILENT_SECONDS = 120  # a worker on another machine counts as dead after so long without a heartbeat
-CLOCK_SECONDS = 5  # by which the start of one process may seem to differ when the clock is set
+PATIENCE_SECONDS = 0.5  # a page waits no longer for a store that another process has locked
+UPKEEP_SECONDS = 5
 KEEP_LOGS_SECONDS = 7 * 24 * 3_600
 
 _children: list["subprocess.Popen[bytes]"] = []
@@ -61,15 +63,44 @@ def most_workers() -> int:
 def tend(store: Store, most: int | None = None) -> str:
     """Put the runs of dead workers back into the queue, and start a worker unless one is free or `most` are there.
 
-    Takes a few milliseconds, for a page to call at every poll. Returns one line to show if workers fail to start, else "".
+    Takes a few milliseconds, for a page to call at every poll. Returns one line to show if workers fail to start or the store
+    cannot be used now, else "".
     """
+    try:
+        with store.patience(PATIENCE_SECONDS):
+            return _tend(store, most_workers() if most is None else most)
+    except StoreError as error:
+        return str(error)
+
+
+def _tend(store: Store, most: int, only_if_needed: bool = False) -> str:
     sweep(store)
     known = leases.workers(store)
     free = any(worker.kind == "pool" and worker.state in ("starting", "idle") for worker in known)
-    if not free and sum(worker.kind == "pool" for worker in known) < (most_workers() if most is None else most):
-        _start(store, most_workers() if most is None else most)
+    needed = not only_if_needed or leases.somebody_waits(store)
+    if needed and not free and sum(worker.kind == "pool" for worker in known) < most:
+        _start(store, most)
     failed = [worker for worker in known if worker.state == "failed"]
     return f"No worker starts: {_last_line(log_file(store, failed[0].id))}" if failed else ""
+
+
+def keep_up(home: Path | None = None) -> threading.Thread:
+    """Look after the store every UPKEEP_SECONDS in a thread of its own, so that runs go on with no page open.
+
+    Unlike `tend` it starts a worker only for a run that waits. Returns the thread, which ends with the process.
+    """
+
+    def look_after() -> None:
+        store: Store | None = None
+        while True:
+            with suppress(StoreError):  # a page that is open says so
+                store = store or Store(home)
+                _tend(store, most_workers(), only_if_needed=True)
+            time.sleep(UPKEEP_SECONDS)
+
+    thread = threading.Thread(target=look_after, name="upkeep", daemon=True)
+    thread.start()
+    return thread
 
 
 def sweep(store: Store) -> None:
@@ -77,9 +108,9 @@ def sweep(store: Store) -> None:
     _children[:] = [child for child in _children if child.poll() is None]
     for worker in leases.workers(store):
         if worker.state == "failed":
-            if time.time() - worker.heartbeat > START_AGAIN_SECONDS:
+            if not 0 <= time.time() - worker.heartbeat <= START_AGAIN_SECONDS:
                 leases.abandon(store, worker.id)
-        elif not _lives(worker):
+        elif not lives(worker):
             _bury(store, worker)
 
 
@@ -96,30 +127,16 @@ def _bury(store: Store, worker: Worker) -> None:
             store.log(run_id, f"{worker.id} ended without a word")
 
 
-def _lives(worker: Worker) -> bool:
-    if worker.host != platform.node():
-        return time.time() - worker.heartbeat < SILENT_SECONDS
-    try:
-        process = psutil.Process(worker.pid)
-        same = abs(process.create_time() - worker.born) < CLOCK_SECONDS
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
 def _start(store: Store, most: int) -> None:
     """Start a worker in a session of its own, so that it outlives the app while it trains."""
-    own = psutil.Process()
-    new = Worker(leases.new_id("worker"), "pool", platform.node(), own.pid, own.create_time(), "starting", time.time())
+    new = this_process(leases.new_id("worker"), "pool", "starting")
     if not leases.reserve(store, new, most, START_AGAIN_SECONDS):
         return
     try:
         child = _spawn(store, new.id)
-        leases.confirm(store, new.id, child.pid, psutil.Process(child.pid).create_time())
+        leases.confirm(store, new.id, child.pid, identity(child.pid))
         _children.append(child)  # only now may another thread reap it
-    except OSError:
+    except (OSError, psutil.NoSuchProcess):
         leases.set_state(store, new.id, "failed")
 
 

@@ -4,7 +4,6 @@ The command line trains its own runs through the same `Training`, so the app can
 """
 
 import os
-import platform
 import time
 import traceback
 from collections.abc import Callable
@@ -12,14 +11,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import torch
 
 from ilora.checks import FieldError
 from ilora.experiment import Experiment
 from ilora.lab.runs import leases
-from ilora.lab.runs.leases import LostRunError, Worker
+from ilora.lab.runs.leases import LostRunError
 from ilora.lab.runs.pool import cores
+from ilora.lab.runs.processes import this_process
 from ilora.lab.runs.store import FETCHING, Run, Store, StoreError
 from ilora.records import Round, score_text
 from ilora.simulation.round_loop import Simulation
@@ -84,7 +83,11 @@ class Training:
                 self._obey()
 
     def _open(self) -> Simulation:
-        """The simulation as the last finished round left it, with as many threads as before: they are part of the bits."""
+        """The simulation as the last whole round left it, with as many threads as before: they are part of the bits."""
+        if back := self.store.fall_back(self.run.id, self.worker):
+            self.store.log(self.run.id, back)
+        self.run = self.store.sound_run(self.run.id)
+        self.round = self.run.done + 1
         facts = self.store.facts(self.run.id)
         torch.set_num_threads(facts.threads if facts else default_threads())
         fetch_task(self.run.experiment.task, self.run.experiment.data, self._on_fetch)
@@ -176,14 +179,9 @@ def _let_the_app_answer_first() -> None:
     """Training takes what the app and the browser leave."""
     if hasattr(os, "nice"):
         os.nice(NICE)
-    with suppress(OSError):  # Linux may weigh sessions first, and a worker is one of its own: nice alone says nothing then
-        AUTOGROUP.write_text(str(NICE))
-
-
-def this_process(worker_id: str, kind: str, state: str) -> Worker:
-    """This process as a worker."""
-    process = psutil.Process()
-    return Worker(worker_id, kind, platform.node(), process.pid, process.create_time(), state, time.time())
+    if hasattr(os, "getsid") and os.getsid(0) == os.getpid():  # else it would weigh down whatever else the session holds
+        with suppress(OSError):  # Linux may weigh sessions first: nice alone says nothing then
+            AUTOGROUP.write_text(str(NICE))
 
 
 def default_threads() -> int:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ilora import Experiment
-from ilora.lab.runs import leases, pool, worker
+from ilora.lab.runs import leases, pool, processes, worker
 from ilora.lab.runs.store import Run, Store
 from ilora.lab.runs.worker import Training, default_threads
 from ilora.simulation.round_loop import Simulation
@@ -288,19 +288,19 @@ def test_tending_is_cheap_and_starts_no_more_workers_than_allowed(store: Store, 
 
 def test_a_reused_pid_is_not_taken_for_the_worker(store: Store) -> None:
     run_id = store.add(PLAIN, worker="old")
-    leases.register(store, replace(worker.this_process("old", "pool", "busy"), born=time.time() - 1_000))
+    leases.register(store, replace(worker.this_process("old", "pool", "busy"), identity="an earlier process"))
     pool.sweep(store)
     assert store.run(run_id).status == "interrupted"
     assert "old ended without a word" in store.read_log(run_id)
 
 
-def test_a_worker_on_another_machine_lives_by_its_heartbeat(store: Store) -> None:
+def test_a_worker_on_another_machine_lives_by_its_heartbeat(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     far = replace(worker.this_process("far", "pool", "busy"), host="another", pid=1)
     run_id = store.add(PLAIN, worker="far")
     leases.register(store, far)
     pool.sweep(store)
     assert store.run(run_id).status == "running"
-    leases.register(store, replace(far, heartbeat=time.time() - 1_000))
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 1_000)
     pool.sweep(store)
     assert store.run(run_id).status == "interrupted"
 
@@ -309,7 +309,7 @@ def test_a_zombie_is_dead(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     run_id = store.add(PLAIN, worker="child")
     me = worker.this_process("child", "cli", "busy")
-    leases.register(store, replace(me, pid=child.pid, born=psutil.Process(child.pid).create_time()))
+    leases.register(store, replace(me, pid=child.pid, identity=processes.identity(child.pid)))
     pool.sweep(store)
     assert store.run(run_id).status == "running"
     child.send_signal(signal.SIGKILL)

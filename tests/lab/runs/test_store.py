@@ -38,11 +38,6 @@ def make_facts() -> RunFacts:
     return replace(factory.make_facts((2, 4)), layers=LAYERS)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "home")
-
-
 def stored_run(store: Store, rounds: int = 3) -> str:
     run_id = store.add(EXPERIMENT, worker="w")
     store.save_facts(run_id, make_facts())
@@ -104,9 +99,10 @@ def test_names_and_notes_can_be_changed(store: Store) -> None:
         store.rename(run_id, "  ")
 
 
-def test_only_the_last_state_is_kept(store: Store) -> None:
+def test_only_the_last_state_is_kept_and_the_one_before_to_fall_back_to(store: Store) -> None:
     run_id = stored_run(store)
-    assert [path.name for path in sorted(store.folder(run_id).glob("state-*"))] == ["state-0003.safetensors"]
+    kept = ["state-0002.safetensors", "state-0003.safetensors"]
+    assert [path.name for path in sorted(store.folder(run_id).glob("state-*"))] == kept
 
 
 def test_a_worker_that_lost_its_run_writes_nothing(store: Store) -> None:
@@ -201,6 +197,7 @@ def test_a_damaged_round_is_named_and_harms_no_other(store: Store, damage: str) 
 def test_what_is_no_round_is_refused(store: Store) -> None:
     run_id = stored_run(store)
     write_tensors(store.round_file(run_id, 1), {"layers/x/nonsense": np.zeros(2), "other": np.zeros(1)})
+    store.write("UPDATE rounds SET arrays = '', seal = ''")  # as an earlier version has left it
     with pytest.raises(StoreError, match="does not hold what a round consists of"):
         store.round(run_id, 1)
     with pytest.raises(StoreError, match=r"round 7 of run .* 3 of 3 rounds are finished"):

@@ -13,7 +13,7 @@ from ilora.lab.dashboard.charts.downloads import run_export
 from ilora.lab.dashboard.controls.experiment_form import fill
 from ilora.lab.dashboard.run_group import LEAST, MOST_RUNS, RUN, open_comparison, open_run
 from ilora.lab.runs import archive
-from ilora.lab.runs.store import Run, StoreError
+from ilora.lab.runs.store import UNREADABLE, Run, StoreError
 from ilora.methods import METHODS
 from ilora.records import main_score, score_text
 
@@ -54,11 +54,11 @@ def as_table(runs: Sequence[Run]) -> pd.DataFrame:
                 "Accuracy": 100 * run.last["accuracy"] if run.last and not other else None,
                 **({"Other score": score_text(run.last) if other else ""} if any(others) else {}),
                 "Status": run.status,
-                "Rounds": f"{run.done} of {run.rounds}",
+                "Rounds": "" if run.status == UNREADABLE else f"{run.done} of {run.rounds}",
                 "Error": 100 * run.last["aggregation_error"] if run.last else None,
                 "Method": _method(run),
-                "Started": datetime.fromtimestamp(run.created),
-                "Note": run.note,
+                "Started": datetime.fromtimestamp(run.created) if run.created else None,
+                "Note": run.error if run.status == UNREADABLE else run.note,
                 "Id": run.id,
             }
         )
