@@ -38,7 +38,7 @@ def export_run(store: Store, run_id: str, target: Archive) -> None:
 
     StoreError if something of the run is damaged or missing, or the file cannot be written.
     """
-    run, facts = store.sound_run(run_id), store.read("SELECT facts FROM runs WHERE id = ?", (run_id,))[0]["facts"]
+    run, facts = store.sound_run(run_id), store.row(run_id)["facts"]
     rounds = [store.round_row(run_id, index) for index in range(1, run.done + 1)]
     about = {
         "format": FORMAT,

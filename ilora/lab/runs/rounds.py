@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,10 @@ class Rounds(Folders):
         """
         import pandas as pd
 
-        rows = self.read("SELECT * FROM rounds WHERE run = ? ORDER BY number", (self.sound_run(run_id).id,))
+        done = self.sound_run(run_id).done
+        rows = {row["number"]: row for row in self.read("SELECT * FROM rounds WHERE run = ?", (run_id,))}
         names = [name for name, kind in Round.__annotations__.items() if kind in (int, float)]
-        found = [_metrics_or_nothing(row) for row in rows]
+        found = [_metrics_or_nothing(rows.get(index), index) for index in range(1, done + 1)]
         scores = dict.fromkeys(name for metrics in found for name in metrics if name.startswith(SCORE))
         frame = pd.DataFrame(found, columns=[*names, *scores])
         return frame.set_index("index", drop=False).rename_axis("round")
@@ -101,7 +103,7 @@ class Rounds(Folders):
     def facts(self, run_id: str) -> RunFacts | None:
         """What is fixed for the whole run: who holds what; None until a worker has begun it."""
         self.sound_run(run_id)
-        text = self.read("SELECT facts FROM runs WHERE id = ?", (run_id,))[0]["facts"]
+        text = self.row(run_id)["facts"]
         return RunFacts.from_json(text) if text else None
 
     def snapshot(self, run_id: str) -> dict[str, np.ndarray] | None:
@@ -196,8 +198,7 @@ def _metrics(row: sqlite3.Row) -> dict[str, Any]:
     return read_metrics(row["metrics"], row["number"])
 
 
-def _metrics_or_nothing(row: sqlite3.Row) -> dict[str, Any]:
-    try:
-        return _metrics(row)
-    except ValueError:
-        return {"index": row["number"]}
+def _metrics_or_nothing(row: sqlite3.Row | None, index: int) -> dict[str, Any]:
+    with suppress(ValueError):
+        return _metrics(row) if row else {"index": index}
+    return {"index": index}

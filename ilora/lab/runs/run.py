@@ -143,6 +143,8 @@ def _last(row: sqlite3.Row) -> Mapping[str, float]:
     if row["newest"] != row["done"]:
         raise ValueError(f"{row['done']} rounds are said to be finished, but the last that is stored is {row['newest']}")
     if row["last"] is None:
+        if row["done"]:
+            raise ValueError(f"the row of round {row['done']} is not found")
         return {}
     values = (row["id"], row["done"], row["last"], row["last_arrays"], row["last_state"])
     check_seal(row["last_seal"], values, f"the row of round {row['done']}")
