@@ -44,6 +44,6 @@ def limits_of(experiment: Experiment, facts: RunFacts | None) -> Limits:
     columns = C * (2_048 + 16 * classes**2)  # a client's numbers, of some methods one for each pair of classes
     records = L * (5 * NUMBER * M**2 + 64 * C + 64 * rank + 8_192)
     pictures = SAMPLES * (3 * 32 * 32 + 3 * 16 * NUMBER * classes)
-    round = OWN_BYTES + pictures + columns + records + (2 * M + 4) * adapters
+    round = OWN_BYTES + pictures + columns + records + (3 * M + 8) * adapters
     state = OWN_BYTES + experiment.recipe.members * (2 * dense + (MEMORIES * K + 8) * (adapters + head) + columns)
     return Limits(round, state, log)

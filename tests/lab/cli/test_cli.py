@@ -22,6 +22,7 @@ from ilora.lab.cli import commands, main, parser
 from ilora.lab.cli.flags import add_experiment, read_experiment
 from ilora.lab.runs import leases
 from ilora.lab.runs.store import Store
+from tests.factory import store_run
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = ["--ranks", "2,4", "--targets", "value", "--local-steps", "1"]
@@ -280,8 +281,8 @@ def test_compare_prints_a_table_and_writes_it(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_run_that_fails_ends_with_one_line_and_code_1(capsys: pytest.CaptureFixture[str], store: Store) -> None:
-    run_id = store.add(Experiment(ranks=(2, 4), rounds=2))
-    store.write("UPDATE runs SET done = 1 WHERE id = ?", (run_id,))
+    run_id = store_run(store, Experiment(ranks=(2, 4), rounds=2), done=1, status="stopped")
+    store.state_file(run_id, 1).unlink()
     assert main(["resume", run_id]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if run_id in line and "failed" in line]
     assert len(lines) == 1
