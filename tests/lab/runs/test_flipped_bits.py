@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,8 @@ def whole(tmp_path_factory) -> Path:
     return store.file
 
 
-def as_text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
+def round_as_text(store: Store, run_id: str, index: int) -> list[Any]:
+    return [value.decode() if isinstance(value, bytes) else value for value in store.round_row(run_id, index)]
 
 
 def told(store: Store, run_id: str) -> dict[str, Any]:
@@ -86,7 +87,8 @@ def told(store: Store, run_id: str) -> dict[str, Any]:
         "facts": lambda: str(vars(store.facts(run_id))),
         "history": lambda: json.loads(store.history(run_id).to_json(orient="index")),
     }
-    asks |= {f"round {index}": lambda index=index: list(map(as_text, store.round_row(run_id, index))) for index in (1, 2, 3)}
+    for index in (1, 2, 3):
+        asks[f"round {index}"] = partial(round_as_text, store, run_id, index)
     said = {}
     for what, ask in asks.items():
         try:

@@ -6,6 +6,7 @@ import json
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_metrics_are_finite_and_lie_where_they_can(store, good, name):
             refused(store, changed(good, rounds=[rounds[0], rounds[1] | {name: value}, rounds[2]]))
 
 
-FACTS = {
+FACTS: dict[str, list[Any]] = {
     "clients": NO_COUNTS,
     "threads": NO_COUNTS,
     "test_samples": NO_COUNTS,
