@@ -25,7 +25,7 @@ def identity(pid: int) -> str:
     """What tells a process from every other that had or will have its pid; psutil.NoSuchProcess if there is none."""
     process = psutil.Process(pid)
     if not psutil.LINUX:
-        return f"{process.create_time():.2f}"
+        return f"began {process.create_time():.2f}"
     try:
         started = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
