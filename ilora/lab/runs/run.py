@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ilora.checks import number, whole
-from ilora.experiment import WHOLE_NUMBERS, Experiment
+from ilora.experiment import Experiment
 from ilora.lab.runs.metrics import read_metrics
 from ilora.lab.runs.seals import RUN_COLUMNS, check_seal
 from ilora.methods import METHODS
@@ -28,6 +28,7 @@ STATUSES = {
 WAITING = ("queued", "interrupted")  # for a worker
 ACTIVE = ("queued", "running", "paused", "interrupted")
 LATEST_TIME = 4_102_444_800.0  # the year 2100, seconds since 1970
+MOST_ROUNDS = 10**6  # more than any experiment may have
 MOST_SECONDS = 1e9  # of a round
 WANTED = ("run", "pause", "step", "stop")
 
@@ -107,7 +108,7 @@ def sound_run(row: sqlite3.Row, last: Mapping[str, float]) -> Run:
             raise ValueError(f"{name} is {row[name]!r}")
     if row["status"] not in STATUSES or row["wanted"] not in WANTED:
         raise ValueError(f"status is {row['status']!r}, wanted {row['wanted']!r}")
-    rounds = whole("rounds", row["rounds"], *WHOLE_NUMBERS["rounds"])
+    rounds = whole("rounds", row["rounds"], 1, MOST_ROUNDS)
     return Run(
         **{name: row[name] for name in ("id", "name", "note", "status", "wanted", "error", "worker")},
         started=_moment(row, "started"),
