@@ -8,7 +8,7 @@ import pytest
 from ilora.lab import cli
 from ilora.lab.runs import leases, pool
 from ilora.lab.runs.store import UNREADABLE, StoreError
-from tests.lab.runs.test_store import EXPERIMENT, stored_run
+from tests.stored_runs import EXPERIMENT, stored_run
 
 DAMAGE = {
     "metrics cut": "UPDATE rounds SET metrics = '{' WHERE run = :run AND number = 3",

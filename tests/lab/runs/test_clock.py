@@ -7,7 +7,7 @@ import pytest
 
 from ilora.lab.runs import leases, pool, processes, worker
 from ilora.lab.runs.leases import Worker
-from tests.lab.runs.test_store import EXPERIMENT, stored_run
+from tests.stored_runs import EXPERIMENT, stored_run
 
 SHIFTS = (-7_200, -60, 60, 7_200)
 

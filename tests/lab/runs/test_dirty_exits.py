@@ -12,8 +12,7 @@ import pytest
 from ilora.lab.runs import archive, leases, worker
 from ilora.lab.runs.store import StoreError
 from ilora.lab.runs.worker import Training
-from tests.lab.runs.test_flipped_bits import SMALL, train, trained
-from tests.lab.runs.test_store import EXPERIMENT, make_round, stored_run
+from tests.stored_runs import EXPERIMENT, SMALL, make_round, stored_run, train, trained
 
 
 def files(folder: Path) -> list[str]:
@@ -43,7 +42,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from ilora.lab.runs.store import Store
-from tests.lab.runs.test_store import make_round
+from tests.stored_runs import make_round
 store = Store(Path(sys.argv[1]))
 for index in range(1, 10_000):
     store.save_round(sys.argv[2], make_round(index), "w")

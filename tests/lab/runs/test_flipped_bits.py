@@ -15,32 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from ilora import Experiment
 from ilora.lab.runs import leases
 from ilora.lab.runs.database import APPLICATION_ID, SCHEMA, VERSION
 from ilora.lab.runs.store import UNREADABLE, Store, StoreError
-from ilora.lab.runs.worker import Training
 from ilora.tensor_files import FORMAT, read_tensors, write_tensors
-from tests.lab.runs.test_store import EXPERIMENT, assert_same, make_facts, make_round, stored_run
-
-SMALL = Experiment(method="fedit", ranks=(2, 4), targets=("value",), rounds=3, local_steps=1)
+from tests.stored_runs import EXPERIMENT, assert_same, make_facts, make_round, stored_run, train, trained
 
 
 def flip(path: Path, bit: int) -> None:
     content = bytearray(path.read_bytes())
     content[bit // 8] ^= 1 << bit % 8
     path.write_bytes(content)
-
-
-def train(store: Store, run_id: str, wanted: str = "run") -> str:
-    return Training(store, leases.take(store, run_id, "here", wanted), "here", lambda held: False).finish()
-
-
-def trained(store: Store, rounds: int) -> str:
-    run_id = store.add(SMALL)
-    for _ in range(rounds):
-        train(store, run_id, "step")
-    return run_id
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from ilora.lab.runs.store import Store, StoreError
 from ilora.lab.runs.worker import Training
 from ilora.tasks import data_folder
 from ilora.tensor_files import write_tensors
-from tests.lab.runs.test_store import EXPERIMENT, changed, exported, make_facts, make_round, zipped
+from tests.stored_runs import EXPERIMENT, changed, exported, make_facts, make_round, zipped
 
 ROOT = Path(__file__).resolve().parents[3]
 NO_NUMBERS = [float("nan"), float("inf"), -float("inf"), 1e300, -1.0, 10**30, -(10**30), True, "1", [1], {}]

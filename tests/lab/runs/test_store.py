@@ -1,6 +1,5 @@
 """A store keeps whole rounds or nothing, and says in one sentence what is wrong with a file."""
 
-import io
 import json
 import os
 import signal
@@ -9,49 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ilora import Experiment
 from ilora.lab.runs import archive, leases
 from ilora.lab.runs.store import Store, StoreError
-from ilora.records import Round, RunFacts
+from ilora.records import Round
 from ilora.tensor_files import read_tensors, write_tensors
-from tests import factory
-
-LAYERS = factory.LAYERS[::-1]  # not in alphabetical order, as the layers of a model with more than ten blocks
-EXPERIMENT = Experiment(ranks=(2, 4), rounds=3)
-
-
-def make_round(index: int) -> Round:
-    layers = {layer: factory.make_layer(2, np.random.default_rng(index)) for layer in LAYERS}
-    factors = {f"{layer}/server/A": np.arange(24.0).reshape(6, 4).T for layer in LAYERS}  # not contiguous
-    snapshot = {"index": np.array(index), "head": np.full(3, 1 / index)}
-    return factory.make_round(index, (2, 4), alignment=float("nan"), layers=layers, factors=factors, snapshot=snapshot)
-
-
-def make_facts() -> RunFacts:
-    return replace(factory.make_facts((2, 4)), layers=LAYERS)
-
-
-def stored_run(store: Store, rounds: int = 3) -> str:
-    run_id = store.add(EXPERIMENT, worker="w")
-    store.save_facts(run_id, make_facts())
-    for index in range(1, rounds + 1):
-        assert store.save_round(run_id, make_round(index), "w")
-    leases.end(store, run_id, "w", "finished" if rounds == EXPERIMENT.rounds else "stopped")
-    return run_id
-
-
-def assert_same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
-    assert list(left) == list(right)
-    for name in left:
-        assert left[name].dtype == right[name].dtype, name
-        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+from tests.stored_runs import EXPERIMENT, LAYERS, assert_same, changed, exported, make_facts, make_round, stored_run, zipped
 
 
 def test_a_round_comes_back_as_it_was_in_the_same_order(store: Store) -> None:
@@ -125,7 +92,7 @@ def test_a_round_is_stored_once_and_in_turn(store: Store) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from tests.lab.runs.test_store import EXPERIMENT, make_round
+from tests.stored_runs import EXPERIMENT, make_round
 from ilora.lab.runs.store import Store
 store = Store(Path(sys.argv[1]))
 run_id = store.add(EXPERIMENT.replace(rounds=10_000), worker="w")
@@ -373,25 +340,6 @@ def test_an_exported_run_comes_back_whole_under_a_new_id(store: Store, tmp_path:
     snapshot = other.snapshot(copy)
     assert snapshot is not None
     assert_same(snapshot, make_round(2).snapshot)
-
-
-def exported(store: Store) -> dict[str, bytes]:
-    buffer = io.BytesIO()
-    archive.export_run(store, stored_run(store), buffer)
-    with zipfile.ZipFile(buffer) as members:
-        return {name: members.read(name) for name in members.namelist()}
-
-
-def zipped(members: dict[str, bytes]) -> io.BytesIO:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as target:
-        for name, content in members.items():
-            target.writestr(name, content)
-    return buffer
-
-
-def changed(members: dict[str, bytes], **values: object) -> dict[str, bytes]:
-    return members | {"run.json": json.dumps(json.loads(members["run.json"]) | values).encode()}
 
 
 def tensors(folder: Path, round: Round) -> bytes:

@@ -11,7 +11,7 @@ from streamlit.web.server.app_discovery import discover_asgi_app
 
 from ilora.lab.dashboard import data_access
 from ilora.lab.runs import leases, pool, processes
-from tests.lab.runs.test_store import EXPERIMENT
+from tests.stored_runs import EXPERIMENT
 
 ROOT = Path(__file__).resolve().parents[3]
 
