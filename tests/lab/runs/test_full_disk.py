@@ -55,7 +55,7 @@ def test_a_run_is_deleted_on_a_full_disk(small_disk, files):
 
 
 def test_a_run_is_deleted_on_a_full_disk_by_a_process_that_opens_the_store_only_then(small_disk):
-    code = "import sys; from tests.stored_runs import *; print(stored_run(Store(Path(sys.argv[1]))))"
+    code = "import sys; from pathlib import Path; from tests.stored_runs import *; print(stored_run(Store(Path(sys.argv[1]))))"
     root = Path(__file__).resolve().parents[3]
     home = str(small_disk / "home")
     made = subprocess.run([sys.executable, "-c", code, home], cwd=root, capture_output=True, text=True, check=True)
