@@ -30,7 +30,7 @@ for group, limits in LIMITS.items():
     with st.grid("auto", min_column_width=320, gap="small"):
         for limit in limits:
             show(limit)
-st.markdown("#### Where a method's source is silent, and the choice is ours")
+st.markdown("#### Where a method's source is silent, or we depart from it")
 for method in METHODS.values():
     if method.choices or method.provenance_of() not in ("code", "paper"):
         with st.expander(f"{method.title}: {PROVENANCE[method.provenance_of()]}"):

@@ -1,5 +1,7 @@
 """Methods: what each of them does, where it comes from, and its code."""
 
+import re
+
 import pandas as pd
 import streamlit as st
 
@@ -23,13 +25,21 @@ def card(name: str, method: Method) -> None:
         show_formula(method.formula)
         choices = "; ".join(method.choices)
         for label, text in (
+            ("Source", linked(method.source)),
             ("Note", method.note),
-            ("Ours where the source is silent", f"{choices[:1].upper()}{choices[1:]}"),
+            ("Ours where the source is silent, or where we depart from it", f"{choices[:1].upper()}{choices[1:]}"),
             ("Cost", method.cost),
         ):
             if text:
                 st.markdown(f"**{label}.** {text}")
         recipe(method)
+
+
+def linked(source: str) -> str:
+    """A method's source, each repository in it a link to the commit that was read."""
+    repository = r"([\w-]+/[\w-]+)@(\w+)(?::([^\s,]+))?"
+    text = re.sub(repository, r"[\1@\2](https://github.com/\1/tree/\2) `\3`", source).replace(" ``", "")
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def recipe(method: Method) -> None:
@@ -53,6 +63,7 @@ def table(methods: dict[str, Method]) -> pd.DataFrame:
             "Authors": method.authors,
             "Year": method.year or None,
             "Formulas": PROVENANCE[method.provenance_of()],
+            "Source": method.source,
             **{stage.capitalize(): INGREDIENTS[stage][key].title for stage, key in method.ingredients.items()},
             "Exact?": properties.exact(method),
             "Mixed ranks": properties.mixed_ranks(method),

@@ -27,8 +27,9 @@ class Method:
     idea: str = ""
     formula: str = ""
     provenance: str = "own"  # a key of PROVENANCE
+    source: str = ""  # "owner/repository@commit:path:function" of the authors, "third-party code: ...", or "paper only"
     note: str = ""  # what a reader must know to trust the row: the choice of form, the extension to mixed ranks
-    choices: tuple[str, ...] = ()  # what is ours where the source is silent
+    choices: tuple[str, ...] = ()  # what is ours where the source is silent, and where we depart from it
     cost: str = ""
     initialise: str = "random"
     sharing: str = "both"

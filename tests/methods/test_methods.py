@@ -1,6 +1,7 @@
 """Methods are recipes: every one resolves, every option is checked by name, and a user's own stands beside them."""
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -30,6 +31,35 @@ def test_every_method_says_where_it_comes_from_and_loads_all_its_ingredients(key
             ingredient = make(recipe, stage, SETTING)
             assert callable(ingredient)
             assert (getattr(ingredient, "func", None) or type(ingredient)).__doc__
+
+
+AUTHORS_CODE = r"[\w-]+/[\w-]+@[0-9a-f]{7}(:[\w./-]+)?(:[\w.]+)?"  # owner/repository@commit:path:function
+
+
+def fits(source: str, provenance: str) -> bool:
+    """Whether a label claims no more than its source: without the authors' code nothing is exact from it."""
+    authors = bool(re.fullmatch(AUTHORS_CODE, source))
+    return {
+        "code": authors,
+        "corrected": authors,
+        "paper": source == "paper only",
+        "secondary": source.startswith("third-party code"),
+        "reconstruction": authors or source == "paper only",
+    }[provenance]
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_every_method_names_its_source_and_its_label_claims_no_more(key):
+    assert fits(METHODS[key].source, METHODS[key].provenance)
+    assert fits(METHODS[key].source, METHODS[key].provenance_of())
+
+
+def test_a_label_that_contradicts_its_source_is_noticed():
+    assert fits("alibaba/FederatedScope@4643e1a:fed_utils/model_aggregation.py:FlexLoRA", "code")
+    assert not fits("third-party code: NVIDIA/NVFlare@202ab67", "code")
+    assert not fits("paper only", "code")
+    assert not fits("", "reconstruction")
+    assert not fits("paper only", "secondary")
 
 
 @pytest.mark.parametrize(("stage", "key"), [(stage, key) for stage in INGREDIENTS for key in INGREDIENTS[stage]])

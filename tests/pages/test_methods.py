@@ -16,6 +16,7 @@ def test_every_method_has_a_card_with_its_badge_and_code(open_app):
         assert method.idea in text
         assert method.paper in text
         assert SHORT.get(method.provenance, PROVENANCE[method.provenance])[1:] in text
+    assert "[alibaba/FederatedScope@4643e1a](https://github.com/alibaba/FederatedScope/tree/4643e1a)" in text
     code = " ".join(block.value for block in app.code)
     assert "def concatenated_qr" in code
     assert "def truncated_svd" in code
@@ -32,9 +33,17 @@ def test_the_same_methods_stand_in_one_table_that_the_search_narrows(open_app):
     app = open_app("methods")
     app.segmented_control(key="methods.view").set_value("Table").run()
     assert list(app.dataframe[0].value["Method"]) == [method.title for method in METHODS.values()]
-    assert {"Authors", "Year", "Formulas", "Aggregate", "Exact?", "Mixed ranks", "Download, floats", "Cost of a round"} <= set(
-        app.dataframe[0].value
-    )
+    assert {
+        "Authors",
+        "Year",
+        "Formulas",
+        "Source",
+        "Aggregate",
+        "Exact?",
+        "Mixed ranks",
+        "Download, floats",
+        "Cost of a round",
+    } <= set(app.dataframe[0].value)
     app.text_input(key="methods.find").set_value("flexlora").run()
     assert list(app.dataframe[0].value["Method"]) == ["FlexLoRA", "HLoRA"]
 

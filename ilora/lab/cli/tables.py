@@ -23,7 +23,7 @@ def methods_command(chosen: argparse.Namespace) -> int:
         )
     else:
         print_table(
-            ["method", "title", "paper", "year", "exact", "mixed ranks", "merges", "download", "provenance", "modes"],
+            ["method", "title", "paper", "year", "exact", "mixed ranks", "merges", "download", "provenance", "modes", "source"],
             [
                 [
                     key,
@@ -33,6 +33,7 @@ def methods_command(chosen: argparse.Namespace) -> int:
                     *stated(m).values(),
                     PROVENANCE[m.provenance_of()],
                     ", ".join(m.modes),
+                    m.source,
                 ]
                 for key, m in METHODS.items()
             ],

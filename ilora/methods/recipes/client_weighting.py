@@ -12,6 +12,7 @@ METHODS: dict[str, Method] = {
         r" w_i\propto1+\beta\,\sigma(\kappa\bar E_i);\quad p_k\propto n_k\,e^{(c_k-\bar c)/(\tau\,\mathrm{std}\,c)},\;"
         r" c_k=-\operatorname{mean}_iE_i",
         provenance="reconstruction",
+        source="paper only",
         note="Only the two directions are the authors'. The server's weighting starves clients with rare classes;"
         " weighting=samples switches it off.",
         choices=(
@@ -33,6 +34,7 @@ METHODS: dict[str, Method] = {
         r" \Gamma_n^{grad}=1-\cos(\delta_n,\delta_{-n}),\;\Gamma_n^{data}=\mathrm{CE}_n(w_t+\delta_{-n});"
         r"\qquad x_i\leftarrow\sum_{n\in U_i}p_nx_{n,i}\Big/\sum_{n\in U_i}p_n",
         provenance="reconstruction",
+        source="paper only",
         note="Made for a client's own accuracy; the global model is the part that clients share. A client with wrong labels looks"
         " like the greatest contributor: clip=1.5 bounds its weight.",
         choices=(

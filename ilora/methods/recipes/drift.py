@@ -14,6 +14,7 @@ METHODS: dict[str, Method] = {
         idea="A rubber band keeps every client near the model that it received.",
         formula=r"\min_\theta F_k(\theta)+\tfrac{\mu}{2}\|\theta-\theta_t\|^2",
         provenance="secondary",
+        source="third-party code: alpemreacar/FedDyn@48a19fa:utils_general.py:train_fedprox_mdl",
         note="The standard formula; mu has no default in the paper and wants tuning. With mu = 0 it is FedIT.",
         choices=("mu = 0.01", "distance between updates s B A, head by its numbers; space=factor is the literal form"),
         cost="r_k (d_in + d_out) floats up and down",
@@ -28,9 +29,10 @@ METHODS: dict[str, Method] = {
         formula=r"\min_\theta F_k(\theta)-\langle g_k,\theta\rangle+\tfrac{\gamma_k}{2}\|\theta-\theta_t\|^2,\quad"
         r" g_k\leftarrow g_k-\gamma_k(\theta_k-\theta_t),\quad"
         r" \theta_{t+1}=\tfrac1{|S|}\sum_{k\in S}\theta_k+\tfrac1N\sum_{k=1}^N u_k,\quad u_k=-g_k/\gamma_k",
-        provenance="code",
-        note="space=factor is the authors' code on the numbers of A and B. In product space duals are stacks of at most 2R slots."
-        " Made for SGD; with AdamW it is a variant.",
+        provenance="reconstruction",
+        source="alpemreacar/FedDyn@48a19fa:utils_methods.py:train_FedDyn",
+        note="Only space=factor is the authors' code, on the numbers of A and B. The default works on the updates s B A, which"
+        " is our form: duals are stacks of at most 2R slots. Made for SGD; with AdamW it is a variant.",
         choices=("duals on the updates s B A, cut to 2R slots", "no weight decay, no gradient clipping"),
         cost="r_k (d_in + d_out) floats up and down; one dual per client kept between rounds",
         objective="dual",
@@ -48,6 +50,7 @@ METHODS: dict[str, Method] = {
         r" \lambda_k\leftarrow\lambda_k+a\gamma(\theta_k-\theta_t),\quad"
         r" \theta_{t+1}=\theta_t+\tfrac{d}{|S|}\sum_{k\in S}(\theta_k-\theta_t)+\tfrac1{\gamma N}\sum_{k=1}^N\lambda_k",
         provenance="reconstruction",
+        source="paper only",
         note="(a, d) = (1, 1) is FedDyn, (0, 1) FedProx with equal weights, and with gamma = 0 as well FedAvg.",
         choices=(
             "the line of the server with d",
@@ -70,10 +73,12 @@ METHODS: dict[str, Method] = {
         formula=r"g\leftarrow\nabla F_k-c_k+c,\quad c_k^{+}=c_k-c+\tfrac{\theta_t-\theta_k}{K\eta},\quad"
         r" c\leftarrow c+\tfrac1N\sum_{k\in S}(c_k^{+}-c_k),\quad"
         r"\theta_{t+1}=\theta_t+\tfrac1{|S|}\sum_{k\in S}(\theta_k-\theta_t)",
-        provenance="code",
+        provenance="secondary",
+        source="third-party code: alpemreacar/FedDyn@48a19fa:utils_methods.py:train_SCAFFOLD",
         note="Option II on the numbers of A and B, made for optimizer=sgd. A client's movement over K eta is the mean of its"
         " gradients only under plain SGD; here that mean itself is taken, so that momentum and AdamW do not spoil it.",
         choices=(
+            "the code we read is a port, which scales c by n_k and clips gradients; ours does neither",
             "c_k from the gradients instead of the movement: the same under plain SGD",
             "mixed ranks: c is cut to a client's slots, changes are padded",
         ),
@@ -91,6 +96,7 @@ METHODS: dict[str, Method] = {
         formula=r"\Delta=\sum_kp_k(\theta_k-\theta_t),\quad m\leftarrow\beta_1m+(1-\beta_1)\Delta,\quad"
         r" v\leftarrow\beta_2v+(1-\beta_2)\Delta^2,\quad \theta_{t+1}=\theta_t+\eta\frac{m}{\sqrt v+\tau}",
         provenance="secondary",
+        source="third-party code: adap/flower@50a719a:src/py/flwr/server/strategy/fedadam.py:FedAdam",
         note="The standard formula without bias correction, on the numbers of A and B at fixed coordinates.",
         choices=("mixed ranks: changes are padded with zeros", "eta = 0.01; Flower's 0.1 is too large for factors of this size"),
         cost="r_k (d_in + d_out) floats up and down; two moments at the server",
@@ -106,6 +112,7 @@ METHODS: dict[str, Method] = {
         formula=r"\theta\leftarrow\mathrm{AdamW}_{(1-\gamma)\eta}(\theta;\,m=0,\,v=\bar v)+\tfrac{\gamma}{K}\Delta_G,\quad"
         r" \Delta_G=\tfrac1{|S|}\sum_{k\in S}(\theta_k-\theta_t),\quad \bar v=\operatorname{mean}_k\operatorname{mean}(v_k)",
         provenance="code",
+        source="junkangLiu0/FedAdamW@618fc7f:new_llm.py",
         note="The form of the authors' language-model script: one mean of v for each tensor, one step counter for all rounds."
         " It trains with AdamW whatever optimizer is chosen.",
         choices=("no weight decay, no gradient clipping", "mixed ranks: v over the slots that a client has, changes padded"),
@@ -122,6 +129,7 @@ METHODS: dict[str, Method] = {
         idea="A client's features are drawn to the global model's and pushed from those of its own last model.",
         formula=r"F_k-\mu\log\frac{e^{\cos(z,z_{glob})/T}}{e^{\cos(z,z_{glob})/T}+e^{\cos(z,z_{prev})/T}}",
         provenance="code",
+        source="QinbinLi/MOON@8fcba3c:main.py:train_net_fedcon",
         choices=("the features that the head sees, without a projection head", "mu = 1, T = 0.5, as in the code"),
         cost="r_k (d_in + d_out) floats up and down; two more forward passes a step; one model per client kept between rounds",
         objective="contrast",
@@ -136,6 +144,7 @@ METHODS: dict[str, Method] = {
         r" I_k=\frac{\mathrm{std}_m T_m}{\mathrm{mean}_m T_m},\;"
         r" T_m=\frac{\sum_i|f_m(t_{i+1})-f_m(t_i)|}{\max f_m-\min f_m}",
         provenance="reconstruction",
+        source="paper only",
         note="The proximal part is certain, the index is our reading. Where all directions are slopes, or all bowls, the index is"
         " 0 and the client trains as in FedIT.",
         choices=(

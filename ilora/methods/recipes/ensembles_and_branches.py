@@ -12,6 +12,7 @@ METHODS: dict[str, Method] = {
         formula=r"h_i=Wx+B_iA_ix,\quad\bar p=\tfrac1N\sum_{i=1}^N\mathrm{softmax}(z_i),\quad"
         r" \underbrace{H[\bar p]}_{\text{total}}=\underbrace{\tfrac1N\sum_iH[p_i]}_{\text{aleatoric}}+\text{epistemic}",
         provenance="code",
+        source="prs-eth/LoRA-Ensemble@be52ff5:models/lora_ensemble.py:LoRAEnsemble",
         note="The ensemble is the authors', its federation is ours: one federated run per member on the same clients and batches."
         " Accuracy, loss and calibration are those of the mean of the members' probabilities; diagnostics of the layers and an"
         " exported adapter are the first member's. With one member it is FedIT.",
@@ -38,6 +39,7 @@ METHODS: dict[str, Method] = {
         r" P:\ \mathrm{CE}(h(z_p),y)+\lambda I(z_p;\bar z_g);\quad"
         r" G:\ \mathrm{CE}(h(z_g),y)+\lambda I(z_g;\bar z_p)+\nu\,\mathbb E_{j\ne k}\mathrm{CE}(h(z_g+v_{j,y}),y)",
         provenance="reconstruction",
+        source="paper only",
         note="Needs attribute skew: under label skew alone there is no style to set apart, and negative_control=True shows what"
         " remains. The server's accuracy is that of the shared branch alone; a client's own that of both its branches. The mean"
         " features v show the server what a client's classes look like.",

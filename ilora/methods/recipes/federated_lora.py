@@ -13,11 +13,23 @@ METHODS: dict[str, Method] = {
         r"\qquad \sum_kp_k\,\Delta W_k=QR,\;B^{(r)}=Q_{:,1:r},\;A^{(r)}=R_{1:r,:};"
         r"\qquad g\leftarrow g+(\mathrm{trunc}_{r_k}(c)-c_k)",
         provenance="code",
-        note="The default mode, corrected, is the paper's algorithm with its bookkeeping right: it aggregates what was learned."
-        " The modes official (the authors' code, literally) and paper stand beside it; both move the model without learning.",
+        source="junchaozhouu-netizen/ILoRA@b722abf:scripts/cv/run_base_cv.py:FedLoRAStrategy.aggregate_fit",
+        note="The default mode, corrected, is the paper's algorithm with its bookkeeping corrected: it aggregates what was"
+        " learned. Mode official follows the authors' code, with the departures named below: given the same batches and head and"
+        " no dropout, it agrees with their functions to 1.5e-4 over four rounds. Mode paper has the formulas as they are quoted."
+        " Both of these move the model without learning.",
         choices=(
             "corrected takes its control variates from at most 500 samples of a client, drawn anew each round; paper and official"
             " from all of them, which with thousands of samples costs more than the training",
+            "official trains without dropout and keeps the backbone in eval mode; the authors' code has LoRA dropout 0.1 and the"
+            " backbone's own",
+            "official gives all clients one random head; the authors' code gives clients of mixed ranks a head of their own in"
+            " round 1",
+            "official makes the diagonal of R non-negative; the authors' code takes LAPACK's signs, which matter with control"
+            " variates",
+            "official fills a client's last batch from the next pass; the authors' code takes a short batch",
+            "paper divides control variates by n_k, and leaves the start cut out of the base, as the code does: nothing that we"
+            " read of the paper says so",
         ),
         cost="r_k (d_in + d_out) floats up and down, twice that with control variates; one extra pass over the local data",
         initialise="qr",
@@ -43,7 +55,10 @@ METHODS: dict[str, Method] = {
         idea="Federated averaging of A and of B, each for itself.",
         formula=r"A=\sum_kp_k\,\mathrm{pad}(A_k),\quad B=\sum_kp_k\,\mathrm{pad}(B_k)",
         provenance="code",
-        note="Mixed ranks are not part of the paper: zero padding is the usual extension.",
+        source="ATP-1010/FederatedLLM@7bea158:fed_utils/model_aggregation.py:FedAvg",
+        note="Mixed ranks are not part of the paper: zero padding is the usual extension. The code is FLoRA's baseline of the"
+        " same name; the authors' own repository, Shepherd, was not read again.",
+        choices=("the mean over all clients: a misspelt name in that code keeps the first client's factors only",),
         cost="r_k (d_in + d_out) floats up and down",
     ),
     "flora": Method(
@@ -54,6 +69,7 @@ METHODS: dict[str, Method] = {
         idea="Stack all factors, merge the stack into everyone's base, and start fresh adapters each round.",
         formula=r"W\leftarrow W+s\begin{bmatrix}B_1&\cdots&B_K\end{bmatrix}\begin{bmatrix}p_1A_1\\ \vdots\\ p_KA_K\end{bmatrix}",
         provenance="code",
+        source="ATP-1010/FederatedLLM@7bea158:fed_utils/model_aggregation.py:FedAvg",
         note="Needs a scaling that does not depend on the rank.",
         cost="r_k (d_in + d_out) floats up, the whole stack, rho (d_in + d_out), down",
         initialise="fresh",
@@ -67,6 +83,7 @@ METHODS: dict[str, Method] = {
         idea="Sum the updates exactly and give each client the truncated SVD that fits its rank.",
         formula=r"\sum_kp_ks_kB_kA_k=U\Sigma V^\top,\quad A=V_{:,1:r}^\top,\quad B=\tfrac1{s}U_{:,1:r}\Sigma_{1:r}",
         provenance="code",
+        source="alibaba/FederatedScope@4643e1a:fed_utils/model_aggregation.py:FlexLoRA",
         cost="r_k (d_in + d_out) floats up and down",
         aggregate="svd",
     ),
@@ -77,8 +94,10 @@ METHODS: dict[str, Method] = {
         year=2024,
         idea="Freeze one common random A for good and train B alone: the mean of B is exact.",
         formula=r"A_k=A_{1:r_k,:},\quad B=\sum_kp_k\,\mathrm{pad}(B_k)",
-        provenance="code",
-        note="Mixed ranks are an extension: rank r holds the first r rows of A. B often wants a higher learning rate.",
+        provenance="secondary",
+        source="third-party code: Pengxin-Guo/FedSA-LoRA@fc276b5 (freeze_A)",
+        note="Read in other papers' repositories only. Mixed ranks are an extension: rank r holds the first r rows of A. B often"
+        " wants a higher learning rate.",
         cost="r_k d_out floats up and down",
         sharing="b-only",
     ),
@@ -90,8 +109,13 @@ METHODS: dict[str, Method] = {
         idea="Average A and B, and merge what their product misses into everyone's base: exact.",
         formula=r"W_0\leftarrow W_0+s\Big(\sum_kp_kB_kA_k-BA\Big)",
         provenance="code",
+        source="RaghavSinghal10/fedex-lora@683a3f3:fed_agg.py",
         note="The authors leave mixed ranks open: here factors are zero-padded and the residual is taken against their mean.",
-        choices=("sample weights p_k instead of 1/K", "zero padding for mixed ranks"),
+        choices=(
+            "sample weights p_k instead of 1/K",
+            "zero padding for mixed ranks",
+            "the residual as in the paper; the released code adds its transpose, which is wrong for linear layers",
+        ),
         cost="r_k (d_in + d_out) floats up; down the same and the residual, up to rho + R slots",
         aggregate="mean-and-residual",
     ),
@@ -103,8 +127,14 @@ METHODS: dict[str, Method] = {
         idea="Average A and B, then correct B so that B A comes nearer to the exact sum.",
         formula=r"\Delta B=\arg\min_{\Delta B}S\big(\Delta W,(B+\Delta B)A\big)+\lambda\|\Delta B\|",
         provenance="secondary",
-        note="Least squares in closed form by default; form=iterative descends on the cosine, as another implementation does.",
-        choices=("closed form by default", "zero padding for mixed ranks"),
+        source="third-party code: junchaozhouu-netizen/ILoRA@b722abf (closed form), junkangLiu0/FedLore:lora_fair.py (cosine)",
+        note="Both forms are other authors' readings: least squares in closed form by default, form=iterative descends on the"
+        " cosine of the whole matrices. A third implementation, said to derive from the authors' code, which we could not read,"
+        " is different: it takes the mean of the columns' cosines, lambda = 1 and 1,000 steps of 0.01. That form is not here.",
+        choices=(
+            "closed form by default, lambda = 0.01; form=iterative takes 200 steps of 0.1",
+            "zero padding for mixed ranks",
+        ),
         cost="r_k (d_in + d_out) floats up and down",
         aggregate="corrected-mean",
     ),
@@ -115,8 +145,10 @@ METHODS: dict[str, Method] = {
         year=2025,
         idea="Train B in odd rounds and A in even ones: the frozen factor is common, so the mean is exact.",
         formula=r"t\ \text{odd: }B=\sum_kp_k\,\mathrm{pad}(B_k);\qquad t\ \text{even: }A=\sum_kp_k\,\mathrm{pad}(A_k)",
-        provenance="code",
-        note="The first round trains B, since with B = 0 the gradient of A is zero. Mixed ranks by nested truncation.",
+        provenance="secondary",
+        source="third-party code: haoran-zh/FedRot-LoRA@36a67ef:federatedscope/core/workers/client.py",
+        note="No code of the authors was found. The first round trains B, since with B = 0 the gradient of A is zero; the code we"
+        " read may start with A, and freezes the head. Mixed ranks by nested truncation.",
         cost="r_k d_out or r_k d_in floats up and down",
         sharing="alternate",
     ),
@@ -128,8 +160,12 @@ METHODS: dict[str, Method] = {
         idea="Before averaging, every client rotates its slots towards the factors it received; its product stays the same.",
         formula=r"R_k=\arg\min_{R^\top R=I}\|R^\top A_k-A_{ref}\|_F,\quad(A_k,B_k)\leftarrow(R_k^\top A_k,B_kR_k)",
         provenance="code",
+        source="haoran-zh/FedRot-LoRA@36a67ef:federatedscope/rotation_alignment_tools.py:rotation_alignment_soft",
         note="Mixed ranks are an extension: each client rotates the slots that it has.",
-        choices=("soft = 0.5, in the range that the paper found best", "zero padding for mixed ranks"),
+        choices=(
+            "soft = 0.5, in the range that the paper found best; the code's default, 1.5, means the full rotation",
+            "zero padding for mixed ranks",
+        ),
         cost="r_k (d_in + d_out) floats up and down; an SVD of r_k x r_k per layer on the client",
         upload="rotate",
     ),
@@ -141,7 +177,9 @@ METHODS: dict[str, Method] = {
         idea="Average every band of slots over the clients that own it, so that high slots are not diluted and do not die.",
         formula=r"\Delta W=\sum_h\sum_{k\in C_h}\tfrac{n_k}{N_h}B_k^{(h)}A_k^{(h)}=U\Sigma V^\top",
         provenance="secondary",
-        note="Corrects for coverage on purpose, so its error against the ideal update is not zero.",
+        source="third-party code",
+        note="Corrects for coverage on purpose, so its error against the ideal update is not zero. The source is a port that"
+        " cites the paper's algorithm; no code of the authors was found.",
         choices=(
             "a band that nobody in the round owns stays as the server has it",
             "B = U S, A = V^T as in FlexLoRA; the source puts the root of S on each, which is the option split=both",
@@ -157,6 +195,7 @@ METHODS: dict[str, Method] = {
         idea="The server keeps a full-rank model and adds what clients changed, so what truncation hid is never lost.",
         formula=r"W^{t+1}=W^t+\sum_kp_k(B_kA_k-B_k^0A_k^0)",
         provenance="reconstruction",
+        source="paper only",
         note="The paper chooses the weights each round to shrink its bound; weighting=inverse-truncation is our reading of that.",
         choices=(
             "weights by samples",
@@ -173,6 +212,7 @@ METHODS: dict[str, Method] = {
         idea="Fill the slots that a client lacks with the average of those who have them, instead of zeros.",
         formula=r"A_k[i]:=\mathrm{mean}_{j:\,r_j\ge i}A_j[i]\ \text{for}\ i>r_k,\qquad A=\sum_kp_kA_k",
         provenance="reconstruction",
+        source="paper only",
         note="Filling a slot with its owners' mean and then averaging is averaging over the owners.",
         choices=("owners' means are weighted by samples",),
         cost="r_k (d_in + d_out) floats up and down",
@@ -186,7 +226,11 @@ METHODS: dict[str, Method] = {
         idea="Stack as FLoRA does, keep the singular directions that hold a share of the energy, the same pair for all.",
         formula=r"\sum_{i\le p}\sigma_i^2\ge\tau\sum_i\sigma_i^2,\quad B=U_{:,1:p}\Sigma_{1:p},\;A=V_{:,1:p}^\top",
         provenance="reconstruction",
-        choices=("the pair is merged into the base and clients start afresh", "tau = 0.99"),
+        source="paper only",
+        note="Here the pair is merged and clients start afresh, so at this tau it hardly differs from FLoRA. A later repository"
+        " of the authors' group, DASS-Lab-Group/SpecTraL, does not merge: clients go on from the pair, padded or cut to their"
+        " rank.",
+        choices=("the pair is merged into the base and clients start afresh", "tau = 0.99; that repository takes 0.9"),
         cost="r_k (d_in + d_out) floats up, p (d_in + d_out) down",
         initialise="fresh",
         aggregate="thresholded-stack",
@@ -198,7 +242,9 @@ METHODS: dict[str, Method] = {
         year=2025,
         idea="As FlexLoRA through thin QRs, with the singular values on A.",
         formula=r"\sum_kp_kB_kA_k=U\Sigma V^\top,\quad B=U_{:,1:r},\;A=\Sigma_{1:r}V_{:,1:r}^\top",
-        provenance="code",
+        provenance="secondary",
+        source="third-party code: NVIDIA/NVFlare@202ab67:examples/advanced/medgemma/custom_aggregators.py:HLoRAMaxRankAggregator",
+        note="NVFlare's example is based on the paper; no code of the authors was found.",
         cost="r_k (d_in + d_out) floats up and down",
         aggregate="svd",
         options={"split": "A"},

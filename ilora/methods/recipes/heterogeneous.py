@@ -12,6 +12,7 @@ METHODS: dict[str, Method] = {
         formula=r"F_k+\lambda\sum_\ell\|B_{:,t:}\|\|A_{t:,:}\|;\qquad p_k=\|\Delta W_k\|_F/\sum_j\|\Delta W_j\|_F,\;"
         r"A=\sum_kp_k\,\mathrm{pad}(A_k),\;B=\sum_kp_k\,\mathrm{pad}(B_k)",
         provenance="secondary",
+        source="third-party code: PabloE-KAIST/FedLoRA-public@6628dea:federatedscope/core/aggregators/hetlora_aggregator.py",
         note="Inexact, as every mean of factors is; weights by update size are measured against the ideal of sample weights.",
         choices=(
             "gamma = 0.99, lambda = 0.01, r_min = 4, as in a port of the paper",
@@ -30,8 +31,10 @@ METHODS: dict[str, Method] = {
         idea="A learns what is common, B what is a client's own: share A alone.",
         formula=r"A=\sum_kp_k\,\mathrm{pad}(A_k),\quad B_k,\,h_k\ \text{stay with the client}",
         provenance="code",
-        note="Personalised: there is no global model. Its accuracy is the weighted mean of the round's clients, each with its own"
-        " trained model on the common test set, and there is no aggregation error. Not to be read on one axis with the others.",
+        source="Pengxin-Guo/FedSA-LoRA@fc276b5",
+        note="The code was read, not run. Personalised: there is no global model. Its accuracy is the weighted mean of the"
+        " round's clients, each with its own trained model on the common test set, and there is no aggregation error. Not to be"
+        " read on one axis with the others.",
         choices=("mixed ranks by nested A",),
         cost="r_k d_in floats up and down, no head; B and the head are kept by the client",
         sharing="a-only",
@@ -45,6 +48,7 @@ METHODS: dict[str, Method] = {
         formula=r"\Delta W_k=B_k\,\mathrm{diag}(\lambda_k)\,A,\quad B\Lambda=\sum_kp_k\,\mathrm{pad}(B_k\Lambda_k),"
         r"\quad p_k\propto n_kr_k",
         provenance="reconstruction",
+        source="paper only",
         note="Exact for its own weights, because A is common; they are not the sample weights of the ideal update.",
         choices=(
             "p_k proportional to n_k r_k",
@@ -65,6 +69,7 @@ METHODS: dict[str, Method] = {
         idea="A client trains its most important slots only, sends them in few bits, and each slot is averaged over its senders.",
         formula=r"I_{k,i}=\mathrm{EMA}\sum|w\,\nabla_wF_k|;\qquad x_i=\sum_{k\in U_i}n_kQ(x_{k,i})\Big/\sum_{k\in U_i}n_k",
         provenance="reconstruction",
+        source="paper only",
         note="The variant that freezes the other slots. The quantised backbone is left out: it changes every method alike.",
         choices=(
             "r_k slots in each layer",
@@ -85,6 +90,7 @@ METHODS: dict[str, Method] = {
         formula=r"t\ \text{odd: }b_i\leftarrow b_i+\sum_kp_k\Delta b_{k,i};"
         r"\quad t\ \text{even: }a_i\leftarrow a_i+\sum_kp_k\Delta a_{k,i};\qquad i\in\mathrm{top}_{Lr_k}\|\Delta b_i\|\|a_i\|",
         provenance="reconstruction",
+        source="paper only",
         note="Exact: the other factor is common, and a slot that a client leaves alone counts as unchanged.",
         choices=(
             "importance from one gradient step over the client's samples",
@@ -101,9 +107,11 @@ METHODS: dict[str, Method] = {
         year=2025,
         idea="Everyone works on the same large adapter through a random sketch of as many slots as it can afford.",
         formula=r"W_0+s\,B\,S_kA,\quad\mathbb E[S_k]=I;\qquad x\leftarrow\mathrm{AdamW}\Big(x,\,-\sum_kp_kM_k(x_k-x)\Big)",
-        provenance="code",
-        note="Follows the formulas: in the released code the mask looks inactive. Averaging is over all clients, not over the"
-        " owners of a slot.",
+        provenance="paper",
+        source="paper only",
+        note="Follows the paper's formulas. The released code (wenzhifang/Federated-Sketching-LoRA-Implementation@ac24177)"
+        " departs from them: its mask never acts, A and B would have separate masks, and AdamW steps on B S. Averaging is over"
+        " all clients, not over the owners of a slot.",
         choices=(
             "a new sketch for every layer, client and round",
             "server learning rate 0.01; the authors take 3e-4 over 500 rounds",

@@ -26,6 +26,7 @@ METHODS: dict[str, Method] = {
         formula=r"J=J_{GRPO}+\mathbb E_q[\lambda(q)H(\pi)],\quad\lambda(q)=\alpha_t\max(0,1-g(q)/\rho);"
         r"\qquad\alpha_{t+1}=\mathrm{clip}(\alpha_t+\eta(\tau H_0-H_t),0,\alpha_{max})",
         provenance="reconstruction",
+        source="paper only",
         note="The reward is 1 for the right class, so it can be verified. Its accuracy does not compare with methods that see the"
         " label: it stands on the page Rewards.",
         choices=(
@@ -47,6 +48,7 @@ METHODS: dict[str, Method] = {
         formula=r"R(x,y)=\sum_kg_k(x)\,\tilde r_k(x,y),\quad-\mathbb E\log\sigma(R(x,y^+)-R(x,y^-));"
         r"\qquad\tfrac1G\sum_jA_j\log\pi(y_j|x)-\beta\,\mathrm{KL}(\pi\|\pi_{ref})",
         provenance="reconstruction",
+        source="paper only",
         note="The first posting, arXiv:2602.00485, was withdrawn by its first author. reward=single, uniform and"
         " oracle are its controls. Its accuracy stands on the page Rewards.",
         choices=(

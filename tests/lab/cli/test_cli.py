@@ -243,7 +243,7 @@ def test_methods_as_json_say_where_they_come_from(capsys: pytest.CaptureFixture[
     assert main(["methods", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert list(listed) == list(METHODS)
-    assert all(method["title"] and method["paper"] and method["provenance"] for method in listed.values())
+    assert all(method["title"] and method["paper"] and method["provenance"] and method["source"] for method in listed.values())
 
 
 def test_a_run_is_stored_listed_exported_deleted_and_imported(
