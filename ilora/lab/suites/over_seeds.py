@@ -151,7 +151,7 @@ def report(base: Experiment, frame: pd.DataFrame) -> str:
             "",
             f"Task {base.task}; {base.clients} clients, ranks: {ranks}; skew {base.skew}, alpha {base.alpha:g};",
             f"{base.rounds} rounds of {base.local_steps} steps of batch {base.batch_size}; {base.optimizer} at {base.lr:g}",
-            "for every method: none was tuned on its own.",
+            "for every method: none was tuned on its own, and the order of methods depends on the shared learning rate.",
             "",
             *lines_of(common),
             *sentences(common),
@@ -162,11 +162,11 @@ def report(base: Experiment, frame: pd.DataFrame) -> str:
 
 
 def personal_part(frame: pd.DataFrame) -> list[str]:
-    """The methods without a common model, whose accuracy is another quantity."""
+    """The methods without a global model, whose accuracy is a different quantity."""
     return [
         "## A model for each client",
         "",
-        "These methods keep no common model. Accuracy is the weighted mean of the clients' own models on the common test set;",
+        "These methods keep no global model. Accuracy is the weighted mean of the clients' own models on the common test set;",
         "it does not compare with the table above.",
         "",
         *lines_of(frame),
@@ -191,7 +191,7 @@ def control_sentence(part: pd.DataFrame, rows: Sequence[Row]) -> str:
     first, plain = found.loc[rows[0].title], found.loc[rows[-1].title]
     gain = 100 * (first["accuracy"] - plain["accuracy"])
     apart = abs(first["accuracy"] - plain["accuracy"]) > first["accuracy +-"] + plain["accuracy +-"]
-    verdict = "Their intervals are apart." if apart else "Their intervals overlap: these seeds cannot tell them apart."
+    verdict = "Their intervals do not overlap." if apart else "Their intervals overlap."
     return f"{rows[0].title} against {rows[-1].title}: {gain:+.1f} points of accuracy. {verdict}"
 
 
@@ -216,23 +216,24 @@ def line_of(row: dict[Hashable, Any]) -> str:
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
-    """What the table says: who leads, who cannot be told from the leader, and where ILoRA stands."""
+    """What the table says: which mean is highest, which intervals overlap its own, and what ILoRA's control variates change."""
     best = frame.iloc[0]
     floor = best["accuracy"] - best["accuracy +-"]
     level = [r["method"] for _, r in frame.iloc[1:].iterrows() if r["accuracy"] + r["accuracy +-"] >= floor]
     lines = [f"{best['method']} has the highest mean accuracy, {best['accuracy']:.1%}."]
     if level:
-        lines.append(f"These seeds cannot tell it from {'; '.join(level)}: their intervals overlap.")
+        lines.append(f"The intervals of these overlap with its own: {'; '.join(level)}.")
     ilora = frame[frame["method"] == "ILoRA, corrected"]
-    if len(ilora) and ilora.index[0] > 0:
+    if len(ilora):
         mine, bare = ilora.iloc[0], frame[frame["method"] == "ILoRA, no control variates"]
-        lines.append(f"ILoRA in its corrected mode is at place {ilora.index[0] + 1} of {len(frame)} with {mine['accuracy']:.1%}.")
-        lines.append(
-            f"What it cuts away, an aggregation error of {mine['aggregation error']:.2g}, is the price of QR without pivoting."
-        )
+        error = f"{mine['aggregation error']:.2g}"
+        lines.append(f"ILoRA in its corrected mode has {mine['accuracy']:.1%}, at an aggregation error of {error}.")
         if len(bare):
             gain = 100 * (mine["accuracy"] - bare.iloc[0]["accuracy"])
-            lines.append(f"Its control variates change accuracy by {gain:+.1f} points here, for twice the bytes.")
+            lines.append(
+                f"Its control variates change accuracy by {gain:+.1f} points, for twice the traffic and extra forward passes:"
+            )
+            lines.append("the table compares equal numbers of steps, not equal compute.")
     return [" ".join(lines), ""]
 
 
