@@ -62,13 +62,13 @@ class Experiment:
     task: str = setting("digits", choices=TASKS, group="task",
         about="The data to be learned and the frozen backbone that is adapted to it.")
     method: str = setting("ilora", choices=METHODS, group="method",
-        about="How the server and the clients work together: where factors start, what is sent, how many updates become one.")
+        about="How server and clients work together: where factors start, what is sent, how updates are aggregated.")
     ranks: Sequence[int] | str = setting("spread", least=1, greatest=MOST_RANK, choices=RANK_PROFILES, symbol="r_k",
         group="clients", sweep=("uniform", "spread", "paper", "heavy-tail", "one-giant"),
         about="The rank of every client: a profile, or a list of your own, as in 2,4,6.")
     clients: int | None = setting(None, least=1, greatest=MOST_CLIENTS, symbol="K", group="clients", sweep=(2, 4, 8, 16, 32),
         empty="8, or as many as a list of ranks has",
-        about="For how many clients a profile of ranks is. Each trains on its own samples and sends only its adapter.")
+        about="For how many clients a profile of ranks is. Each trains on its own samples and sends its adapter and head.")
     skew: str = setting("label", choices=SKEWS, label="who holds what", group="data",
         sweep=("iid", "label", "shards", "quantity"), about="How unequal the clients' data are.")
     alpha: float = setting(0.3, least=0.001, greatest=1_000, label="Dirichlet α", group="data", sweep=(0.03, 0.1, 0.3, 1.0, 10.0),
@@ -76,19 +76,19 @@ class Experiment:
     shards: int = setting(2, least=1, greatest=100, label="shards per client", group="data",
         about="The samples are sorted by class and cut into pieces; under the skew shards each client holds this many pieces.")
     noisy_clients: int = setting(0, greatest=MOST_CLIENTS, group="data", sweep=(0, 1, 2, 4),
-        about="So many clients hold samples with random labels. Which ones, the seed draws.")
+        about="This number of clients has samples with random labels. The seed decides which ones.")
     participation: float = setting(1.0, least=0.001, greatest=1, sweep=(0.25, 0.5, 0.75, 1.0),
         about="The share of clients that take part in a round, drawn anew each round.")
     left_out: Sequence[int] = setting((), label="leave out", group="clients", empty="nobody",
-        about="These clients, counted from 0 in links and flags, never take part: their samples go unused, all else stays.")
+        about="Excluded clients, counted from 0 in links and flags: they never take part, their samples go unused.")
     rounds: int = setting(15, least=1, greatest=10_000, symbol="T", group="length",
         about="How many times there is broadcast, local training, upload and aggregation.")
     local_steps: int = setting(10, greatest=100_000, sweep=(1, 5, 10, 20, 40),
         about="How many optimizer steps each client takes before it sends its adapter.")
     local_epochs: int | None = setting(None, least=1, greatest=1_000, symbol="E", empty="steps instead",
-        about="Instead of steps: how often each client goes through its own samples. Who holds more takes more steps.")
+        about="Instead of steps: how often each client goes through its own samples. A client with more samples takes more.")
     batch_size: int = setting(16, least=1, greatest=4_096, sweep=(4, 16, 64),
-        about="How many samples a client looks at in one step.")
+        about="How many samples a client uses in one step.")
     optimizer: str = setting("adamw", choices=OPTIMIZERS, about="How a client turns gradients into steps.")
     lr: float = setting(2e-3, greatest=10, symbol="η", label="learning rate", sweep=(0.0005, 0.001, 0.002, 0.005, 0.01),
         about="How large a client's steps are.")
@@ -104,9 +104,9 @@ class Experiment:
         about="The linear layers that carry an adapter, as in query,value.")
     seed: int = setting(0, greatest=2**31 - 1, group="length", sweep=(0, 1, 2, 3, 4),
         about="Where all randomness starts. Two methods with one seed see the same clients and the same batches.")
-    device: str = setting("auto", choices=DEVICES, about="Where it is computed.")
+    device: str = setting("auto", choices=DEVICES, about="The hardware that computes: CPU or GPU.")
     precision: str = setting("float32", choices=PRECISIONS,
-        about="In what numbers the backbone computes. Adapters and everything on the server are float32 in any case.")
+        about="The number format in which the backbone computes. Adapters and the server always use float32.")
     engine: str = setting("vectorised", choices=ENGINES,
         about="Clients trained all at once, or one after the other on stock peft: the same numbers, more slowly.")
     options: Mapping[str, Any] = setting({}, label="ingredients", group="ingredients",

@@ -45,7 +45,7 @@ MEASURES: dict[str, Measure] = {
     "train_loss": Measure("Training loss", "Mean loss during local training, over all clients of the round.", better="lower"),
     "aggregation_error": Measure(
         "Aggregation error",
-        "What the server's rule lost, as a share of the ideal update, the average of the clients' models.",
+        "What the server's rule lost, as a share of the ideal update, the average of the clients' updates.",
         "%",
         100,
         1,
@@ -64,11 +64,18 @@ MEASURES: dict[str, Measure] = {
         100,
         2,
     ),
-    "alignment": Measure("Subspace alignment", "How much the clients' updates share their directions: 1 all of them, 0 none."),
-    "drift": Measure("Client drift", "How far the clients' movements lie from their mean, relative to the mean's own length."),
-    "cosine": Measure("Cosine between clients", "1: all move the same way. 0: at right angles. -1: against each other."),
+    "alignment": Measure(
+        "Subspace alignment", "How much the clients' updates share their directions: 1 identical subspaces, 0 none in common."
+    ),
+    "drift": Measure(
+        "Client drift",
+        "D: the mean squared distance of the clients' local updates from their mean, divided by the squared norm of the mean.",
+    ),
+    "cosine": Measure("Cosine between clients", "1: all updates have the same direction. 0: at right angles. -1: opposed."),
     "effective_rank": Measure(
-        "Effective rank per layer", "How many directions the server's update really uses, on average over the layers.", digits=1
+        "Effective rank per layer",
+        "How many equally strong directions would be as spread out as the server's update, on average over the layers.",
+        digits=1,
     ),
     "energy_share": Measure("Energy share", "Share of the server's update that the smallest rank can hold.", "%", 100, 0),
     "megabytes_up": Measure("Sent up", "Everything that the clients have sent to the server so far.", "MB", 1, 2, "lower"),
