@@ -40,7 +40,10 @@ def over_rounds(measure):
 def check(number):
     step, histories = lesson.steps[number - 1], {arm: history(arm) for arm in results}
     print(step.check.sentence(histories, lesson.labels))
-    print("So here:", step.choices[step.check.answer(histories)])
+    answer = step.check.answer(histories)
+    print("So here:", step.choices[answer])
+    if answer != step.expected:
+        print(step.otherwise)
 
 
 layer = results[next(iter(results))].simulation.facts.layers[0]

@@ -63,14 +63,22 @@ def test_a_quantity_can_be_of_an_early_round_and_a_ratio():
     check = Check.parse({"of": "b.accuracy@1", "over": "a.accuracy@1", **BANDS})
     assert check.value(runs) == 2
     assert check.sentence(runs, {"a": "first", "b": "second"}) == (
-        "Test accuracy in these runs: 40.0 % (second, round 1) against 20.0 % (first, round 1), 2 times as much."
+        "Test accuracy in these runs: 40.0 % (second, round 1), twice the 20.0 % (first, round 1)."
     )
 
 
 def test_nothing_is_not_given_as_a_ratio():
     runs = {"a": history(0.2, 0.5), "b": history(0.4, 1e-7)}
     check = Check.parse({"of": "b.accuracy", "over": "a.accuracy", **BANDS})
-    assert "times as much" not in check.sentence(runs, {"a": "first", "b": "second"})
+    assert ") against 50.0 %" in check.sentence(runs, {"a": "first", "b": "second"})
+
+
+def test_a_ratio_other_than_two_is_given_as_a_number():
+    runs = {"a": history(0.2, 0.4), "b": history(0.4, 0.6)}
+    check = Check.parse({"of": "b.accuracy", "over": "a.accuracy", **BANDS})
+    assert check.sentence(runs, {"a": "first", "b": "second"}) == (
+        "Test accuracy in these runs: 60.0 % (second), 1.5 times the 40.0 % (first)."
+    )
 
 
 def test_two_measures_held_against_each_other_are_both_named():

@@ -82,13 +82,20 @@ class Check:
 
     def sentence(self, histories: Histories, labels: Mapping[str, str]) -> str:
         """What the runs show, in numbers."""
-        parts = [self.of.text(histories, labels)]
+        text = f"{MEASURES[self.of.measure].title} in these runs: {self.of.text(histories, labels)}"
         if other := self.minus or self.over:
             named = "" if other.measure == self.of.measure else f"{MEASURES[other.measure].name} "
-            parts.append(named + other.text(histories, labels))
-        times = self.value(histories)
-        ratio = f", {times:.3g} times as much" if self.over and not self.minus and times >= SMALLEST else ""
-        return f"{MEASURES[self.of.measure].title} in these runs: {' against '.join(parts)}{ratio}."
+            times = self.value(histories) if self.over and not self.minus else 0.0
+            text += f"{_relation(times)}{named}{other.text(histories, labels)}"
+        return f"{text}."
+
+
+def _relation(times: float) -> str:
+    """What stands between a number and the one that it is `times` as large as; no ratio where it is one of nothing."""
+    if not times >= SMALLEST:
+        return " against "
+    factor = f"{times:.3g}"
+    return ", twice the " if factor == "2" else ", the same as the " if factor == "1" else f", {factor} times the "
 
 
 @dataclass(frozen=True)
