@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from ilora.lab.captions.words import layer_names
+from ilora.lab.captions.words import NOTHING, layer_names
 from ilora.lab.figures.frame import (
     BLUE,
     FAINT,
@@ -30,7 +30,7 @@ def error_by_layer(record: Round) -> go.Figure:
     names = layer_names(list(record.layers))
     labels = [names[layer] for layer in record.layers]
     figure = frame("", height=rows_height(len(names)))
-    stepped = any(getattr(found, STEP) > 0 for found in record.layers.values())
+    stepped = any(getattr(found, STEP) >= NOTHING for found in record.layers.values())
     for field, name, colour in NAMED_PARTS if stepped else NAMED_PARTS[:2]:
         values = [100 * getattr(found, field) for found in record.layers.values()]
         hover = f"%{{x:.2f}} %<extra>{name}</extra>"

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ilora.lab.analysis.measures import measure_of, with_totals
+from ilora.lab.captions.words import NOTHING
 from ilora.lab.figures.frame import BLUE, GREEN, GREY, ORANGE, SKY, SYMBOLS, VERMILION, frame, mark, method_style, rounds_axis
 
 STEP = "step_error"  # only some servers take a step of their own
@@ -19,7 +20,7 @@ NAMED_PARTS = (
 )
 
 ROUNDING = 1e-6  # a drift below it is none: one client, or clients that move alike
-AXES = {"index": "Round", "megabytes_up": "Sent up, MB", "kiloforwards": "Forward passes, thousands"}
+AXES = {"index": "Round", "megabytes_up": "Upload, MB", "kiloforwards": "Forward passes, thousands"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def error_split(history: pd.DataFrame, at: int | None = None, rounds: int | None
     All are shares of the ideal update; the server's step has a bar only where it took one.
     """
     figure = frame("%")
-    stepped = STEP in history and bool(history[STEP].gt(0).any())
+    stepped = STEP in history and bool(history[STEP].ge(NOTHING).any())  # below it is float32's rounding
     for column, name, colour in NAMED_PARTS if stepped else NAMED_PARTS[:2]:
         hover = f"%{{y:.2f}} %<extra>{name}</extra>"
         figure.add_bar(x=history["index"], y=100 * history[column], name=name, marker_color=colour, hovertemplate=hover)
