@@ -7,13 +7,13 @@ METHODS: dict[str, Method] = {
         title="FLood",
         paper="arXiv:2602.01039",
         year=2026,
-        idea="Weigh twice: strange samples more inside a client, clients with strange data less at the server.",
+        idea="Up-weight out-of-distribution samples in a client; down-weight clients with such data at the server.",
         formula=r"E_i=-\log\sum_ce^{z_c(x_i)},\quad F_k=\operatorname{mean}_i\,w_i\,\mathrm{CE}_i,\;"
         r" w_i\propto1+\beta\,\sigma(\kappa\bar E_i);\quad p_k\propto n_k\,e^{(c_k-\bar c)/(\tau\,\mathrm{std}\,c)},\;"
         r" c_k=-\operatorname{mean}_iE_i",
         provenance="reconstruction",
         source="paper only",
-        note="Only the two directions are the authors'. The server's weighting starves clients with rare classes;"
+        note="Only the two directions are the authors'. The server's weighting gives clients with rare classes little weight;"
         " weighting=samples switches it off.",
         choices=(
             "the detector: energy, or the largest softmax (msp)",
@@ -29,7 +29,8 @@ METHODS: dict[str, Method] = {
         title="CO-PFL",
         paper="arXiv:2510.20219",
         year=2025,
-        idea="Count a client by what it contributes, let it keep the slots that its data changes most, and train the two apart.",
+        idea="Weight a client by its contribution, let it keep the slots that its data changes most, and train both parts"
+        " separately.",
         formula=r"p_n=\tfrac12\bar\Gamma_n^{grad}+\tfrac12\bar\Gamma_n^{data},\quad"
         r" \Gamma_n^{grad}=1-\cos(\delta_n,\delta_{-n}),\;\Gamma_n^{data}=\mathrm{CE}_n(w_t+\delta_{-n});"
         r"\qquad x_i\leftarrow\sum_{n\in U_i}p_nx_{n,i}\Big/\sum_{n\in U_i}p_n",

@@ -11,11 +11,11 @@ METHODS: dict[str, Method] = {
         paper="arXiv:1812.06127",
         authors="Li et al.",
         year=2020,
-        idea="A rubber band keeps every client near the model that it received.",
+        idea="A proximal term penalises each client's distance from the model that it received.",
         formula=r"\min_\theta F_k(\theta)+\tfrac{\mu}{2}\|\theta-\theta_t\|^2",
         provenance="secondary",
         source="third-party code: alpemreacar/FedDyn@48a19fa:utils_general.py:train_fedprox_mdl",
-        note="The standard formula; mu has no default in the paper and wants tuning. With mu = 0 it is FedIT.",
+        note="The standard formula; mu has no default in the paper and needs tuning. With mu = 0 it is FedIT.",
         choices=("mu = 0.01", "distance between updates s B A, head by its numbers; space=factor is the literal form"),
         cost="r_k (d_in + d_out) floats up and down",
         objective="proximal",
@@ -25,7 +25,7 @@ METHODS: dict[str, Method] = {
         paper="arXiv:2111.04263",
         authors="Acar et al.",
         year=2021,
-        idea="Each local loss is tilted round by round until its optimum agrees with everyone's.",
+        idea="A remembered dual vector tilts each local loss, so that local optima come to agree with the global one.",
         formula=r"\min_\theta F_k(\theta)-\langle g_k,\theta\rangle+\tfrac{\gamma_k}{2}\|\theta-\theta_t\|^2,\quad"
         r" g_k\leftarrow g_k-\gamma_k(\theta_k-\theta_t),\quad"
         r" \theta_{t+1}=\tfrac1{|S|}\sum_{k\in S}\theta_k+\tfrac1N\sum_{k=1}^N u_k,\quad u_k=-g_k/\gamma_k",
@@ -45,7 +45,7 @@ METHODS: dict[str, Method] = {
         paper="arXiv:2212.01519",
         authors="Wang et al.",
         year=2023,
-        idea="Federated ADMM is variance reduction: the step of the duals, a, and of the server, d, are knobs of their own.",
+        idea="Federated ADMM as variance reduction: the step sizes of the duals, a, and of the server, d, are chosen separately.",
         formula=r"\min_\theta F_k(\theta)+\langle\lambda_k,\theta\rangle+\tfrac{\gamma}{2}\|\theta-\theta_t\|^2,\quad"
         r" \lambda_k\leftarrow\lambda_k+a\gamma(\theta_k-\theta_t),\quad"
         r" \theta_{t+1}=\theta_t+\tfrac{d}{|S|}\sum_{k\in S}(\theta_k-\theta_t)+\tfrac1{\gamma N}\sum_{k=1}^N\lambda_k",
@@ -69,14 +69,14 @@ METHODS: dict[str, Method] = {
         paper="arXiv:1910.06378",
         authors="Karimireddy et al.",
         year=2020,
-        idea="Each client subtracts from its gradient the direction in which its data drifts, and adds everyone's.",
+        idea="Each client subtracts its own mean gradient from every step and adds the global one.",
         formula=r"g\leftarrow\nabla F_k-c_k+c,\quad c_k^{+}=c_k-c+\tfrac{\theta_t-\theta_k}{K\eta},\quad"
         r" c\leftarrow c+\tfrac1N\sum_{k\in S}(c_k^{+}-c_k),\quad"
         r"\theta_{t+1}=\theta_t+\tfrac1{|S|}\sum_{k\in S}(\theta_k-\theta_t)",
         provenance="secondary",
         source="third-party code: alpemreacar/FedDyn@48a19fa:utils_methods.py:train_SCAFFOLD",
         note="Option II on the numbers of A and B, made for optimizer=sgd. A client's movement over K eta is the mean of its"
-        " gradients only under plain SGD; here that mean itself is taken, so that momentum and AdamW do not spoil it.",
+        " gradients only under plain SGD; here that mean itself is taken, so that it holds under momentum and AdamW too.",
         choices=(
             "the code we read is a port, which scales c by n_k and clips gradients; ours does neither",
             "c_k from the gradients instead of the movement: the same under plain SGD",
@@ -92,7 +92,7 @@ METHODS: dict[str, Method] = {
         paper="arXiv:2003.00295",
         authors="Reddi et al.",
         year=2021,
-        idea="The server takes the averaged change for a gradient and feeds it to Adam.",
+        idea="The server treats the averaged change as a gradient and takes a step of Adam with it.",
         formula=r"\Delta=\sum_kp_k(\theta_k-\theta_t),\quad m\leftarrow\beta_1m+(1-\beta_1)\Delta,\quad"
         r" v\leftarrow\beta_2v+(1-\beta_2)\Delta^2,\quad \theta_{t+1}=\theta_t+\eta\frac{m}{\sqrt v+\tau}",
         provenance="secondary",
@@ -108,7 +108,7 @@ METHODS: dict[str, Method] = {
         paper="arXiv:2510.27486",
         authors="Liu et al.",
         year=2026,
-        idea="Local AdamW starts from everyone's mean second moment and mixes the last global direction into every step.",
+        idea="Local AdamW starts from the clients' mean second moment and mixes the last global direction into every step.",
         formula=r"\theta\leftarrow\mathrm{AdamW}_{(1-\gamma)\eta}(\theta;\,m=0,\,v=\bar v)+\tfrac{\gamma}{K}\Delta_G,\quad"
         r" \Delta_G=\tfrac1{|S|}\sum_{k\in S}(\theta_k-\theta_t),\quad \bar v=\operatorname{mean}_k\operatorname{mean}(v_k)",
         provenance="code",
@@ -126,7 +126,7 @@ METHODS: dict[str, Method] = {
         paper="arXiv:2103.16257",
         authors="Li, He, Song",
         year=2021,
-        idea="A client's features are drawn to the global model's and pushed from those of its own last model.",
+        idea="A contrastive loss moves a client's features towards the global model's and away from its own last model's.",
         formula=r"F_k-\mu\log\frac{e^{\cos(z,z_{glob})/T}}{e^{\cos(z,z_{glob})/T}+e^{\cos(z,z_{prev})/T}}",
         provenance="code",
         source="QinbinLi/MOON@8fcba3c:main.py:train_net_fedcon",
@@ -138,7 +138,7 @@ METHODS: dict[str, Method] = {
         title="RI-FedAvg",
         paper="arXiv:2602.10595",
         year=2026,
-        idea="The rougher a client's loss landscape, the stronger the rubber band that holds it near the received model.",
+        idea="The rougher a client's loss landscape, the stronger its proximal term.",
         formula=r"\min_\theta F_k(\theta)+\tfrac{\lambda}{2}\rho_k\|\theta-\theta_t\|^2,\quad "
         r"\rho_k=\frac{I_k}{I_k+\tau_I},\quad"
         r" I_k=\frac{\mathrm{std}_m T_m}{\mathrm{mean}_m T_m},\;"

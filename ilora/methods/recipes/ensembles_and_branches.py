@@ -8,7 +8,7 @@ METHODS: dict[str, Method] = {
         paper="arXiv:2405.14438",
         authors="Mühlematter et al.",
         year=2024,
-        idea="N adapters that differ only in their random start share one backbone; where they disagree, the model is unsure.",
+        idea="N adapters that differ only in their random start share one backbone; their disagreement measures uncertainty.",
         formula=r"h_i=Wx+B_iA_ix,\quad\bar p=\tfrac1N\sum_{i=1}^N\mathrm{softmax}(z_i),\quad"
         r" \underbrace{H[\bar p]}_{\text{total}}=\underbrace{\tfrac1N\sum_iH[p_i]}_{\text{aleatoric}}+\text{epistemic}",
         provenance="code",
@@ -40,7 +40,7 @@ METHODS: dict[str, Method] = {
         r" G:\ \mathrm{CE}(h(z_g),y)+\lambda I(z_g;\bar z_p)+\nu\,\mathbb E_{j\ne k}\mathrm{CE}(h(z_g+v_{j,y}),y)",
         provenance="reconstruction",
         source="paper only",
-        note="Needs attribute skew: under label skew alone there is no style to set apart, and negative_control=True shows what"
+        note="Needs attribute skew: under label skew alone there is no style to separate, and negative_control=True shows what"
         " remains. The server's accuracy is that of the shared branch alone; a client's own that of both its branches. The mean"
         " features v show the server what a client's classes look like.",
         choices=(

@@ -22,7 +22,7 @@ METHODS: dict[str, Method] = {
         title="AER",
         paper="arXiv:2510.10959",
         year=2026,
-        idea="A policy that grows too sure too soon stops learning; a thermostat keeps its entropy at a share of the first one.",
+        idea="An entropy bonus with a controller keeps the policy's entropy at a share of its first value.",
         formula=r"J=J_{GRPO}+\mathbb E_q[\lambda(q)H(\pi)],\quad\lambda(q)=\alpha_t\max(0,1-g(q)/\rho);"
         r"\qquad\alpha_{t+1}=\mathrm{clip}(\alpha_t+\eta(\tau H_0-H_t),0,\alpha_{max})",
         provenance="reconstruction",
@@ -44,7 +44,7 @@ METHODS: dict[str, Method] = {
         title="MoR",
         paper="arXiv:2605.03426",
         year=2026,
-        idea="Exchange no parameters: clients send what they find good, a router learns whom to trust, the server trains alone.",
+        idea="Exchange no parameters: clients send reward heads, a router learns how to weight them, the server trains alone.",
         formula=r"R(x,y)=\sum_kg_k(x)\,\tilde r_k(x,y),\quad-\mathbb E\log\sigma(R(x,y^+)-R(x,y^-));"
         r"\qquad\tfrac1G\sum_jA_j\log\pi(y_j|x)-\beta\,\mathrm{KL}(\pi\|\pi_{ref})",
         provenance="reconstruction",
@@ -54,8 +54,8 @@ METHODS: dict[str, Method] = {
         choices=(
             "reward heads of rank r_k over frozen features, from preferences made of labels",
             "rewards standardised for each client; a linear router over the same features, from 100 anchor pairs",
-            "prompts are a fifth of everyone's samples, given away without labels but for the anchors",
-            "a round is as many forward passes at the server as all clients would make",
+            "prompts are a fifth of every client's samples, sent without labels except for the anchors",
+            "a round makes the same number of forward passes at the server as all clients would make",
             "beta = 0.04 to the first policy, exact KL; one update for each group, so that clipping never acts",
         ),
         cost="r_k (d + classes) floats up, once; nothing down",
