@@ -88,7 +88,7 @@ def test_under_attribute_skew_a_client_writes_in_its_own_dialect(open_app):
     app = data_of(open_app("data"), "toy-text")
     app.selectbox(key="data.skew").select("attribute").run()
     assert "dialect: casual" in said(app)
-    assert "All 8 clients hold about the same, 200 samples each. Everyone sees every class, in a style of its own" in said(app)
+    assert "200 samples each. Every client sees every class, in a style of its own" in said(app)
     casual = sentences(app)[3:6]
     assert all(text.endswith("!") for text in casual)
     data_of(app, "digits")

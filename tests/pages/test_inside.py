@@ -22,7 +22,7 @@ def test_the_rules_follow_the_sliders(open_app):
     app.slider(key="try.overlap").set_value(1.0).run()
     assert "With 2 clients of ranks 2 to 8" in said(app)
     app.slider(key="try.rotation").set_value(1.0).run()
-    assert "No client's update has changed" in said(app)
+    assert "BA is unchanged" in said(app)
 
 
 def test_the_rules_on_a_runs_own_factors_name_its_rule(open_app, store):
@@ -55,8 +55,8 @@ def test_a_round_is_walked_step_by_step_and_the_learner_merges(open_app, store):
     assert "“Mean of padded factors” loses" in said(app)
     app.selectbox(key="step.rule").set_value("svd").run()
     app.button(key="step.merge").click().run()
-    assert "“Sum and SVD”, this run's own way, loses" in said(app)
-    assert "Of 2 ways that you tried, “Sum and SVD” loses least" in said(app)
+    assert "“Sum and SVD”, this run's own rule, loses" in said(app)
+    assert "Of 2 rules that you tried, “Sum and SVD” loses least" in said(app)
     app.button(key="step.next").click().run()
     assert "Merged by *Sum and SVD*" in said(app)
     assert app.button(key="step.next").disabled

@@ -15,12 +15,12 @@ def story(record: Round, facts: RunFacts, phase: str) -> str:
     share = counts[narrow].max() / counts[narrow].sum()
     head = f"Round {record.index}, "
     return {
-        "broadcast": f"{head}broadcast: the server hands every client what its rank can hold. Client {low + 1} gets"
+        "broadcast": f"{head}broadcast: the server sends every client factors of its rank. Client {low + 1} gets"
         f" {facts.ranks[low]} directions per layer, client {high + 1} gets {facts.ranks[high]}.",
-        "train": f"{head}local training: everybody learns from their own samples, which never leave them."
+        "train": f"{head}local training: each client trains on its own samples, which never leave it."
         f" {percent(share, 0)} of those of client {narrow + 1} are of class {own}.",
-        "upload": f"{head}upload: back go only the thin factors A and B, {record.bytes_up / 1e6:.2f} MB for all"
-        f" {facts.clients} clients together. A wider arrow counts more: it has more samples behind it.",
-        "merge": f"{head}aggregation: one update is made of all. The common model now gets {percent(record.accuracy, 0)} of"
+        "upload": f"{head}upload: the clients send the thin factors A and B and the head, {record.bytes_up / 1e6:.2f} MB for all"
+        f" {facts.clients} clients together. A wider arrow has more weight: its client has more samples.",
+        "merge": f"{head}aggregation: the server merges the updates. The global model now gets {percent(record.accuracy, 0)} of"
         f" the test samples right; the server's rule lost {percent(record.aggregation_error, 1)} of the ideal update.",
     }[phase]

@@ -46,12 +46,10 @@ def reliability(bins: Array, who: str, at: int) -> str:
     lean, error = 100 * leaning(bins), 100 * error_of(bins)
     sure, right = (percent(float((bins[0] * row).sum() / max(1.0, bins[0].sum())), 0) for row in bins[1:])
     verb = "are" if who == "clients" else "is"
-    text = f"{WHO[who].capitalize()} {verb} {sure} sure on average and right {right} of the time in round {at}"
+    text = f"{WHO[who].capitalize()} {verb} {sure} confident on average and right {right} of the time in round {at}"
     if abs(lean) < 2:
-        return f"{text}: about as it should be. Bin by bin it is {error:.0f} points off."
-    return (
-        f"{text}: {'over' if lean > 0 else 'under'}confident by {abs(lean):.0f} points. Bin by bin it is {error:.0f} points off."
-    )
+        return f"{text}: they agree within 2 points. Bin by bin they differ by {error:.0f} points."
+    return f"{text}: {'over' if lean > 0 else 'under'}confident by {abs(lean):.0f} points. Bin by bin they differ by {error:.0f}."
 
 
 def over_rounds(history: pd.DataFrame, measure: str) -> dict[str, pd.Series]:
@@ -93,16 +91,16 @@ def most_disputed(members: Array) -> list[int]:
 
 
 def ensemble(members: Array, labels: Array, sample: int, classes: Mapping[int, str] | tuple[str, ...], who: str) -> str:
-    """What the members say of one sample, and how much of the doubt is between them."""
+    """What the members say of one sample, and how much of the uncertainty is disagreement between them."""
     p = members[:, sample].mean(0)
     answer, truth = int(p.argmax()), int(labels[sample])
     votes = int((members[:, sample].argmax(-1) == answer).sum())
     total, between = float(entropy(p)), float(epistemic(members)[sample])
     name = "clients" if who == "clients" else "members"
-    text = f"{votes} of {len(members)} {name} say {classes[answer]}, together they are {percent(p[answer], 0)} sure"
-    text += ", and right." if answer == truth else f", but it is {classes[truth]}."
+    text = f"{votes} of {len(members)} {name} say {classes[answer]}, with a joint confidence of {percent(p[answer], 0)}"
+    text += "; that is right." if answer == truth else f"; the right answer is {classes[truth]}."
     share = between / total if total > 0 else 0.0
-    return f"{text} Of their doubt, {total:.2f} nats, {percent(share, 0)} is between them and not within each."
+    return f"{text} Of their uncertainty, {total:.2f} nats, {percent(share, 0)} is disagreement between them."
 
 
 def probe(history: pd.DataFrame, at: int, clients: int) -> str:

@@ -57,9 +57,9 @@ def tested(measure: str, found: Sequence[Difference], seeds: int) -> str:
     unsure = [difference.other for difference in found if not difference.p < LEVEL]
     text = f"In {words.name}, {found[0].leader} has the best mean."
     if sure:
-        text += f" These {seeds} seeds tell it from {listed(sure)}."
+        text += f" It is significantly better than {listed(sure)} ({seeds} seeds)."
     if unsure:
-        text += f" {'They' if sure else f'These {seeds} seeds'} do not tell it from {listed(unsure)}."
+        text += f" Its difference from {listed(unsure)} is not significant{'' if sure else f' ({seeds} seeds)'}."
     return f"{text} Paired t-test over the seeds, Holm's correction for {len(found)} comparison{'s' if len(found) > 1 else ''}."
 
 
@@ -73,7 +73,7 @@ def difference_row(measure: str, difference: Difference) -> dict[str, str]:
         "By": f"{words.scale * difference.mean:.{words.digits}f} {unit}".strip(),
         "95 % interval": f"{low} to {high}",
         "p, Holm": f"{difference.p:.3f}" if difference.p >= 0.001 else "< 0.001",
-        "Told apart": "yes" if difference.p < LEVEL else "no",
+        "Significant at 5 %": "yes" if difference.p < LEVEL else "no",
     }
 
 
@@ -83,7 +83,7 @@ def trade_off(names: Sequence[str], points: Array, measures: tuple[str, str]) ->
     beaten = dominators(points, (words[0].better == "higher", words[1].better == "higher"))
     front = [name for name, by in zip(names, beaten, strict=True) if by is None]
     lost = [f"{name} by {names[by]}" for name, by in zip(names, beaten, strict=True) if by is not None]
-    text = f"{words[0].title} against {words[1].name}: nobody beats {listed(front)} in both."
+    text = f"{words[0].title} against {words[1].name}: no method is better than {listed(front)} in both."
     return text + (f" Dominated: {listed(lost)}." if lost else "")
 
 
@@ -106,6 +106,6 @@ def dead_slots(name: str, coverage: Sequence[np.ndarray]) -> str:
         if dead:
             return (
                 f"In round {index} of {name} no client had the last {dead} of {len(covered)} slots. Their mean is zero in A and"
-                " in B, so no gradient reaches them again: they are dead for the rest of the run."
+                " in B, so no gradient reaches them again: they stay zero for the rest of the run."
             )
     return ""

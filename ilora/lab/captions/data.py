@@ -28,7 +28,7 @@ def _amounts(facts: RunFacts) -> str:
         text = f"Client {most + 1} holds most, {int(facts.samples[most]):,} samples;"
         text += f" client {least + 1} holds least, {int(facts.samples[least]):,}."
     if seen[poorest] == len(facts.classes):
-        text += " Everyone sees every class"
+        text += " Every client sees every class"
         return text + (f", in a style of its own: {', '.join(dict.fromkeys(facts.styles))}." if facts.styles else ".")
     return text + f" Client {poorest + 1} sees only {int(seen[poorest])} of {len(facts.classes)} classes."
 

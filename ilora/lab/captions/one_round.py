@@ -29,7 +29,7 @@ def received(name: str, A: Array, B: Array, rank: int, scale: float) -> str:
     if not np.any(B):
         return f"{name} starts with B = 0: its update is zero, its A is random."
     length = np.linalg.norm(scale * B @ A)
-    return f"{name} holds {rank} of {len(A)} slots; their product s·BA has length {length:.2g}."
+    return f"{name} holds {rank} of {len(A)} slots; their product s·BA has norm {length:.2g}."
 
 
 def trained(name: str, moved: float, loss: float, dA: Array, dB: Array) -> str:
@@ -46,29 +46,29 @@ def sent(name: str, numbers: int, dense: int, weight: float) -> str:
     """What an upload costs against a whole matrix, and how much it counts."""
     return (
         f"A and B of {name[:1].lower()}{name[1:]} are {numbers:,} numbers in this layer, where the whole matrix has {dense:,}."
-        f" It counts {percent(weight, 0)} of the average."
+        f" The client's weight in the average is {percent(weight, 0)}."
     )
 
 
 def merged(lost: "Outcome", own: bool) -> str:
-    """What the chosen way to merge lost."""
-    mine = ", this run's own way," if own else ""
+    """What the chosen rule lost."""
+    mine = ", this run's own rule," if own else ""
     if lost.server < NOTHING:
         return f"{rule_title(lost.rule)}{mine} loses nothing: the server holds exactly the ideal update."
-    parts = f"averaging {percent(lost.averaging)}, cutting the rank {percent(lost.truncation)}"
+    parts = f"averaging {percent(lost.averaging)}, truncating {percent(lost.truncation)}"
     return f"{rule_title(lost.rule)}{mine} {loses(lost.server)}: {parts}."
 
 
 def tried(count: int, best: "Outcome", own: str) -> str:
-    """Which of the tried ways lost least."""
-    text = f"Of {count} ways that you tried, {rule_title(best.rule)} loses least at the server, {percent(best.server)}."
+    """Which of the tried rules lost least."""
+    text = f"Of {count} rules that you tried, {rule_title(best.rule)} loses least at the server, {percent(best.server)}."
     return text + (" It is this run's own." if best.rule == own else "")
 
 
 def handed_back(name: str, error: float, merges: bool, least: float) -> str:
     """How far a client is from the ideal when the next round begins."""
     if merges:
-        return f"Everyone merges the whole update into its base: {name.lower()} is {percent(error)} away from the ideal update."
+        return f"Every client merges the whole update into its base: {name.lower()} is {percent(error)} off the ideal update."
     if error < NOTHING:
         return f"{name} holds exactly the ideal update."
-    return f"{name} is {percent(error)} away from the ideal update; the closest client {percent(least)}."
+    return f"{name} is {percent(error)} off the ideal update; the closest client {percent(least)}."

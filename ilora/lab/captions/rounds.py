@@ -51,28 +51,28 @@ def accuracy(history: pd.DataFrame, at: int | None = None, classes: int = 0) -> 
 
 
 def loss(history: pd.DataFrame, at: int | None = None) -> str:
-    """Test loss against training loss: do clients learn what everyone needs, or only their own?"""
+    """Test loss against training loss: do the clients fit their own samples better than the test set?"""
     row, _ = _rows(history, at)
     own, test = row["train_loss"], row["loss"]
     text = f"In round {int(row['index'])} the loss is {own:.2f} on the clients' own samples and {test:.2f} on the test samples"
     if not isfinite(test - own):
         return text + "."
-    return text + (": the clients fit their own samples better than everyone's." if test - own > 0.1 else ": the two are close.")
+    if own - test > 0.1:
+        return f"{text}. The training loss is averaged over the round's steps, so it starts higher."
+    return text + (": the clients fit their own samples better." if test - own > 0.1 else ": the two are close.")
 
 
 def error_split(history: pd.DataFrame, at: int | None = None, server_rank: int | None = None, step: str = "") -> str:
-    """What averaging and what cutting the rank have lost in a round; `step` names what the server did to it afterwards."""
+    """What averaging and what truncating the rank have lost in a round; `step` names what the server did to it afterwards."""
     row, _ = _rows(history, at)
-    cut = f"cutting to rank {server_rank}" if server_rank else "cutting the rank"
+    cut = f"truncating to rank {server_rank}" if server_rank else "truncating"
     averaged, truncated, whole = row["averaging_error"], row["truncation_error"], row["aggregation_error"]
     moved = row.get("step_error", 0.0)
     if not (isfinite(averaged) and isfinite(truncated)):
-        return (
-            f"In round {int(row['index'])} there is nothing to compare: nobody learned, or every client keeps a model of its own."
-        )
+        return f"In round {int(row['index'])} there is nothing to compare: no client learned, or each keeps its own model."
     if max(averaged, truncated, whole) < NOTHING:
-        return f"In round {int(row['index'])} nothing was lost: the server holds exactly the average of the clients' models."
-    far = f", as long as {share(moved)} of the ideal update," if moved >= NOTHING else ","
+        return f"In round {int(row['index'])} nothing was lost: the server holds exactly the average of the clients' updates."
+    far = f", with {share(moved)} of the ideal update's norm," if moved >= NOTHING else ","
     held = f"After the server's own step, “{step}”{far} its update" if step else "The server's update"
     return (
         f"In round {int(row['index'])} averaging lost {share(averaged)} of the ideal update; {cut} lost {share(truncated)}."
@@ -111,7 +111,7 @@ def alignment(record: Round, layer: str, side: str = "columns") -> str:
 
 
 def angles(record: Round, layer: str) -> str:
-    """Which client points away most, in degrees."""
+    """Which client's update is at the largest angle to the others', in degrees."""
     found = record.layers[layer]
     where = layer_names(list(record.layers))[layer]
     among = _others(found.angles)
@@ -119,20 +119,20 @@ def angles(record: Round, layer: str) -> str:
         return f"In round {record.index} there is no pair of clients in {where} to compare."
     far = int(np.nanargmax(among))
     towards = found.angles_global[far]
-    text = f"{_client(record, far)} points {among[far]:.0f}° away from the others in {where}, round {record.index}"
-    return text + (f", and {towards:.0f}° away from the ideal movement." if isfinite(towards) else ".")
+    text = f"{_client(record, far)} is at {among[far]:.0f}° to the other clients in {where}, round {record.index}"
+    return text + (f", and at {towards:.0f}° to the ideal update." if isfinite(towards) else ".")
 
 
 def drift(record: Round, layer: str) -> str:
-    """Which client runs furthest from the mean movement."""
+    """Which client's update is furthest from the mean update."""
     found = record.layers[layer]
     where = layer_names(list(record.layers))[layer]
     if len(found.drift_clients) < 2 or np.isnan(found.drift_clients).all():
-        return f"In round {record.index} there is only one movement in {where}: nobody to drift from."
+        return f"In round {record.index} there is only one update in {where}, so there is no drift."
     far = int(np.nanargmax(found.drift_clients))
-    times = f"{found.drift_clients[far]:.1f} times its length"
-    text = f"{_client(record, far)} runs furthest from the mean movement in {where}, round {record.index}: {times}"
-    return text + (f"; two clients' movements have cosine {found.cosine:.2f} on average." if isfinite(found.cosine) else ".")
+    times = f"a distance of {found.drift_clients[far]:.1f} times the mean's norm"
+    text = f"{_client(record, far)} is furthest from the mean update in {where}, round {record.index}: {times}"
+    return text + (f"; the updates of two clients have cosine {found.cosine:.2f} on average." if isfinite(found.cosine) else ".")
 
 
 def outweighed(record: Round) -> str:
@@ -140,13 +140,13 @@ def outweighed(record: Round) -> str:
     ratio = record.correction_ratio
     if not ratio > 1:
         return ""
-    return f" On average the correction is {ratio:.1f} times as long as a client's own gradient: it outweighs what the data say."
+    return f" On average the correction has {ratio:.1f} times the norm of a client's own gradient."
 
 
 def left_out(now: Collection[int], then: Collection[int]) -> str:
     """Which clients this run leaves out, and which the next one will, where that differs; "" if nobody."""
-    said = f" This run leaves out {clients_named(now)}." if now else ""
-    return said + (f" The next run leaves out {clients_named(then)}." if set(then) != set(now) else "")
+    said = f" This run excludes {clients_named(now)}." if now else ""
+    return said + (f" The next run excludes {clients_named(then)}." if set(then) != set(now) else "")
 
 
 def traffic(history: pd.DataFrame, at: int | None = None) -> str:
@@ -159,15 +159,16 @@ def traffic(history: pd.DataFrame, at: int | None = None) -> str:
 
 
 def spectrum(record: Round, layer: str, smallest: int | None = None) -> str:
-    """How many directions the server's update uses, and how much of it the smallest rank of all clients can hold."""
+    """The effective rank of the server's update, and how much of it the smallest rank of all clients can hold."""
     found = record.layers[layer]
     smallest = smallest or int(np.min(record.clients["rank"]))
     where = layer_names(list(record.layers))[layer]
     if not isfinite(found.effective_rank):
         return f"In round {record.index} the server's update of {where} is zero."
     return (
-        f"After round {record.index} the server's update of {where} uses {found.effective_rank:.1f} directions, the ideal update"
-        f" {found.effective_rank_ideal:.1f}; the first {smallest} hold {percent(found.energy_share, 0)} of the server's."
+        f"After round {record.index} the server's update of {where} has effective rank {found.effective_rank:.1f}, the ideal"
+        f" update {found.effective_rank_ideal:.1f}; the first {smallest} directions hold {percent(found.energy_share, 0)} of the"
+        " server's."
     )
 
 
@@ -181,12 +182,12 @@ def participation(record: Round, facts: RunFacts) -> str:
     heavy = int(np.argmax(record.clients["weight"]))
     return (
         f"{present} of {facts.clients} clients, {span}, took part in round {record.index};"
-        f" {_client(record, heavy).lower()} counts most, {percent(record.clients['weight'][heavy], 0)}."
+        f" {_client(record, heavy).lower()} has the largest weight, {percent(record.clients['weight'][heavy], 0)}."
     )
 
 
 def clients_accuracy(record: Round) -> str:
-    """How far the clients' own models lie apart, on everyone's classes and on their own."""
+    """How much the clients' own models differ, on all classes and on their own mix."""
     both, own = record.clients["accuracy"], record.clients["personal_accuracy"]
     if np.isnan(both).all():
         return f"In round {record.index} no client has been tested."
@@ -208,11 +209,11 @@ def clients_accuracy(record: Round) -> str:
 
 
 def moved(record: Round) -> str:
-    """How much the method moves the model although nothing is learned."""
+    """How much the method moves the model although nothing is learned; "" where it does not."""
     length = record.moved_without_learning
     if not isfinite(length) or length < NOTHING:
-        return "Without any learning this method leaves the model exactly as it was."
-    return f"Even without any learning this method moves the adapted weights by {share(length)} of their length."
+        return ""
+    return f"Even without any learning this method moves the adapted weights by {share(length)} of their norm."
 
 
 def _rows(history: pd.DataFrame, at: int | None) -> tuple[pd.Series, pd.Series | None]:

@@ -1,4 +1,4 @@
-"""What is said of the rules of aggregation side by side: what each loses, and what a cut of the rank leaves out. No torch."""
+"""What is said of the rules of aggregation side by side: what each loses, and what truncation loses. No torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -22,25 +22,25 @@ def rules(outcomes: Sequence["Outcome"], ranks: Sequence[int], own: str = "") ->
     if own in found:
         text += f" The rule of this run, {rule_title(own)}, {loses(found[own].server)}."
     kept = found["svd"].smallest
-    return text + f" After an SVD the client of rank {min(ranks)} is {percent(kept)} away from the ideal update."
+    return text + f" After an SVD the client of rank {min(ranks)} is {percent(kept)} off the ideal update."
 
 
 def rotation(amount: float) -> str:
     """What the inner rotation does."""
     if amount == 0:
-        return "The clients' slots are not turned: slot 1 means the same direction for everyone."
+        return "The clients' factors are not rotated: slot 1 means the same direction for all of them."
     return (
-        "Every client's slots are turned among themselves. No client's update has changed: only rules that average factors"
-        " lose more than before."
+        "Each client's factors are rotated (A → RᵀA, B → BR); BA is unchanged. Only the error of rules that average factors can"
+        " change."
     )
 
 
 def truncation(errors: Mapping[str, Sequence[float]], rank: int, smallest: int) -> str:
-    """How much three ways to cut leave out, at the server's rank and at the smallest."""
+    """How much three truncations lose, at the server's rank and at the smallest."""
     at = [f"{name} {percent(curve[min(rank, len(curve)) - 1])}" for name, curve in errors.items()]
     low = [f"{name} {percent(curve[min(smallest, len(curve)) - 1])}" for name, curve in errors.items()]
-    text = f"Cut to rank {rank}, the ideal update loses: {listed(at)}."
-    return text if smallest == rank else text + f" Cut to rank {smallest}: {listed(low)}."
+    text = f"Truncated to rank {rank}, the ideal update loses: {listed(at)}."
+    return text if smallest == rank else text + f" Truncated to rank {smallest}: {listed(low)}."
 
 
 def rule_title(rule: str) -> str:

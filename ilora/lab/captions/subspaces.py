@@ -15,7 +15,7 @@ def angle_spectrum(name: str, spectra: Mapping[str, Array], chance: Array) -> st
     """Whom a client agrees with most and least, direction by direction."""
     means = {other: float(np.mean(values)) for other, values in spectra.items() if len(values)}
     if not means:
-        return f"{name.capitalize()} has nobody to be compared with in this round."
+        return f"{name.capitalize()} has no other client to be compared with in this round."
     near, far = min(means, key=lambda other: means[other]), max(means, key=lambda other: means[other])
     return (
         f"{name.capitalize()} is closest to {near}, {means[near]:.0f}° on average, and furthest from {far}, {means[far]:.0f}°;"
@@ -36,13 +36,13 @@ def planes(found: Planes, labels: Sequence[str]) -> str:
 
 
 def paths(found: Paths, at: int) -> str:
-    """How straight the server goes, and how far its clients spread around it."""
+    """How far the clients and the server move in a round, and how much of all distances the plane holds."""
     t = found.rounds.index(at) if at in found.rounds else len(found.rounds) - 1
     start, end = found.server[t], found.server[t + 1]
     step, local = float(np.linalg.norm(end - start)), np.linalg.norm(found.clients[t] - start, axis=1)
-    who = f"clients go {local.min():.2g} to {local.max():.2g}" if len(local) > 1 else f"only client goes {local[0]:.2g}"
+    who = f"clients move {local.min():.2g}–{local.max():.2g}" if len(local) > 1 else f"only client moves {local[0]:.2g}"
     return (
-        f"In round {found.rounds[t]} the {who} far in this plane,"
+        f"In round {found.rounds[t]} the {who} in this plane,"
         f" the server {step:.2g}."
         f" The plane holds {percent(found.share, 0)} of all squared distances."
     )
@@ -53,14 +53,14 @@ def corrections(record: Round) -> str:
     clients = record.clients
     ratio = np.asarray(clients["correction_norm"]) / np.maximum(np.asarray(clients["gradient_norm"]), 1e-12)
     if ratio.max(initial=0) < ROUNDING:
-        why = "they are still zero: nobody has sent a gradient before" if record.index == 1 else "everyone remembers the same"
+        why = "they are still zero: no gradient has been sent before" if record.index == 1 else "all clients remember the same"
         return f"In round {record.index} the control variates change nothing: {why}."
     most = int(np.argmax(ratio))
     name = client_name(clients["id"][most], clients["rank"][most])
     against = int((np.asarray(clients["cosine_to_correction"]) < 0).sum())
     return (
         f"In round {record.index} the correction is strongest for {name}, {ratio[most]:.1f} times its own gradient."
-        f" For {against} of {len(ratio)} clients it points against their own pull."
+        f" For {against} of {len(ratio)} clients its cosine with their gradient is negative."
     )
 
 
@@ -82,11 +82,11 @@ def spectra_over_rounds(series: Mapping[str, Array], at: int, smallest: int) -> 
     """How strong the directions are that the smallest rank cannot hold."""
     t = place(series, at)
     held, ideal = (_beyond(series[name][t], smallest) for name in ("singular_values", "singular_values_ideal"))
+    if len(series["singular_values"][t]) <= smallest:
+        return f"All clients have rank {smallest}, and so has the server: no direction is diluted."
     return (
-        f"After round {int(series['index'][t])}, direction {smallest + 1} has {percent(held, 0)} of the strongest's length in the"
-        f" server's update, and {percent(ideal, 0)} in the ideal one."
-        if len(series["singular_values"][t]) > smallest
-        else f"All clients have rank {smallest}, and so has the server: nobody's directions are diluted."
+        f"After round {int(series['index'][t])}, singular value {smallest + 1} of the server's update is {percent(held, 0)} of"
+        f" the largest, that of the ideal update {percent(ideal, 0)}."
     )
 
 
@@ -108,24 +108,24 @@ def energy(series: Mapping[str, Array], at: int, smallest: int) -> str:
 
 
 def effective_ranks(series: Mapping[str, Array], at: int) -> str:
-    """How many directions are in use, and how that has changed."""
+    """The effective rank of the server's update and of the ideal one, and how it has changed."""
     t = place(series, at)
     held, ideal = (float(series[name][t]) for name in ("effective_rank", "effective_rank_ideal"))
-    text = f"After round {int(series['index'][t])} the server's update uses {held:.1f} directions, the ideal one {ideal:.1f}"
+    text = f"After round {int(series['index'][t])} the server's update has effective rank {held:.1f}, the ideal one {ideal:.1f}"
     return text + (
-        f"; in round {int(series['index'][0])} the server's used {float(series['effective_rank'][0]):.1f}." if t else "."
+        f"; in round {int(series['index'][0])} the server's had {float(series['effective_rank'][0]):.1f}." if t else "."
     )
 
 
 def coverage(owned: Array, smallest: int) -> str:
     """How few clients stand behind the last slot."""
     if owned[-1] > 0.999:
-        return f"All {len(owned)} slots are everyone's."
+        return f"All clients have all {len(owned)} slots."
     held = int((owned > 0).sum())
     if held < len(owned):
-        return f"Nobody of this round has {'slot' if held + 1 == len(owned) else f'slots {held + 1} to'} {len(owned)}."
+        return f"No client of this round has {'slot' if held + 1 == len(owned) else f'slots {held + 1} to'} {len(owned)}."
     share = f"clients with {percent(owned[-1], 0)} of the weight"
-    return f"The first {smallest} slots are everyone's; slot {len(owned)} belongs to {share}."
+    return f"All clients have the first {smallest} slots; slot {len(owned)} belongs to {share}."
 
 
 def place(series: Mapping[str, Array], at: int) -> int:

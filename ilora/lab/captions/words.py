@@ -36,7 +36,7 @@ def clients_named(clients: Collection[int]) -> str:
     """Clients by their numbers: "client 3", "clients 1, 2 and 5"."""
     names = [str(int(k) + 1) for k in sorted(clients)]
     if len(names) < 2:
-        return f"client {names[0]}" if names else "nobody"
+        return f"client {names[0]}" if names else "no client"
     return f"clients {', '.join(names[:-1])} and {names[-1]}"
 
 

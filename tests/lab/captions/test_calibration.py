@@ -48,7 +48,7 @@ def test_over_and_underconfidence_are_named_and_honesty_too():
 
     assert "overconfident by 30 points" in say(0.55, 0.25)
     assert "underconfident by 30 points" in say(0.55, 0.85)
-    assert "about as it should be" in say(0.55, 0.56)
+    assert "they agree within 2 points" in say(0.55, 0.56)
 
 
 def test_the_ensemble_counts_votes_and_splits_the_doubt():
@@ -58,10 +58,10 @@ def test_the_ensemble_counts_votes_and_splits_the_doubt():
     labels = np.array([4, 8])
     assert calibration.most_disputed(members) == [1, 0]
     agreed = calibration.ensemble(members, labels, 0, CLASSES, "clients")
-    assert agreed.startswith("3 of 3 clients say 4, together they are 100 % sure, and right.")
+    assert agreed.startswith("3 of 3 clients say 4, with a joint confidence of 100 %; that is right.")
     disputed = calibration.ensemble(members, labels, 1, CLASSES, "members")
-    assert disputed.startswith("2 of 3 members say 3, together they are 67 % sure, but it is 8.")
-    assert disputed.endswith("100 % is between them and not within each.")
+    assert disputed.startswith("2 of 3 members say 3, with a joint confidence of 67 %; the right answer is 8.")
+    assert disputed.endswith("100 % is disagreement between them.")
 
 
 def test_the_best_calibrated_is_named():

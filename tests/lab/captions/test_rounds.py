@@ -42,6 +42,16 @@ def test_accuracy_says_value_change_and_chance():
     )
 
 
+@pytest.mark.parametrize(
+    ("own", "test", "words"),
+    [(1.0, 1.2, "fit their own samples better"), (1.0, 1.05, "close"), (2.06, 1.76, "averaged over the round's steps")],
+)
+def test_training_loss_is_set_against_test_loss_in_both_directions(own, test, words):
+    text = rounds.loss(make_history(1).assign(train_loss=own, loss=test))
+    assert words in text
+    assert ("close" in text) == (words == "close")
+
+
 def test_the_first_round_has_nothing_to_compare_with():
     assert rounds.accuracy(make_history(1)) == "After round 1 the server's model gets 20.0 % of the test samples right."
 
@@ -56,7 +66,7 @@ def test_the_past_is_told_from_the_past():
 def test_the_error_is_split_into_averaging_and_cutting():
     history = make_history(2).assign(averaging_error=0.12, truncation_error=0.0, aggregation_error=0.12)
     text = rounds.error_split(history, server_rank=16)
-    assert "averaging lost 12 % of the ideal update; cutting to rank 16 lost nothing." in text
+    assert "averaging lost 12 % of the ideal update; truncating to rank 16 lost nothing." in text
 
 
 def test_a_step_of_the_servers_own_is_not_called_averaging():
@@ -76,19 +86,19 @@ def test_a_run_whose_name_begins_with_with_is_not_said_with_twice():
 def test_an_average_over_layers_is_not_named_like_one_layers_number():
     history = make_history(2)
     assert "effective rank per layer" in rounds.over_rounds("effective_rank", history)
-    assert "of block 1 value uses" in rounds.spectrum(make_round(2), LAYER)
+    assert "of block 1 value has effective rank" in rounds.spectrum(make_round(2), LAYER)
 
 
 def test_the_length_of_the_servers_own_step_is_named():
     history = make_history(2).assign(step_error=0.4)
-    assert "step, “Adam”, as long as 40 % of the ideal update, its" in rounds.error_split(history, step="Adam")
+    assert "step, “Adam”, with 40 % of the ideal update's norm, its" in rounds.error_split(history, step="Adam")
 
 
 def test_a_correction_longer_than_the_gradient_is_warned_of():
     assert rounds.outweighed(replace(make_round(1), correction_ratio=0.99)) == ""
     assert rounds.outweighed(replace(make_round(1), correction_ratio=float("nan"))) == ""
     warning = rounds.outweighed(replace(make_round(1), correction_ratio=2.21))
-    assert "2.2 times as long as a client's own gradient" in warning
+    assert "2.2 times the norm of a client's own gradient" in warning
 
 
 def test_no_error_is_said_to_be_none():
@@ -100,9 +110,7 @@ def test_the_client_that_points_away_is_named():
     angles = np.full((4, 4), 20.0)
     angles[2, :] = angles[:, 2] = 71.0
     record = with_layer(make_round(3), angles=angles, angles_global=np.array([10.0, 10.0, 64.0, 10.0]))
-    expected = (
-        "Client 3 (rank 8) points 71° away from the others in block 1 value, round 3, and 64° away from the ideal movement."
-    )
+    expected = "Client 3 (rank 8) is at 71° to the other clients in block 1 value, round 3, and at 64° to the ideal update."
     assert rounds.angles(record, LAYER) == expected
 
 
@@ -117,16 +125,16 @@ def test_alignment_is_held_against_chance():
 
 def test_it_is_said_who_is_left_out_now_and_next():
     assert rounds.left_out((), ()) == ""
-    assert rounds.left_out((2,), (2,)) == " This run leaves out client 3."
-    assert rounds.left_out((2,), ()) == " This run leaves out client 3. The next run leaves out nobody."
-    assert rounds.left_out((), (0, 4, 2)) == " The next run leaves out clients 1, 3 and 5."
+    assert rounds.left_out((2,), (2,)) == " This run excludes client 3."
+    assert rounds.left_out((2,), ()) == " This run excludes client 3. The next run excludes no client."
+    assert rounds.left_out((), (0, 4, 2)) == " The next run excludes clients 1, 3 and 5."
 
 
 def test_one_client_alone_is_no_error():
     record = one_client_round()
     assert "no pair of clients" in rounds.alignment(record, LAYER)
     assert "no pair of clients" in rounds.angles(record, LAYER)
-    assert "only one movement" in rounds.drift(record, LAYER)
+    assert "only one update" in rounds.drift(record, LAYER)
     assert rounds.participation(record, make_facts((4,))) == "The only client, of rank 4, took part in round 1."
     assert data.client_data(make_facts((4,))).startswith("One client holds all")
     assert "random" not in data.client_data(make_facts())
@@ -153,10 +161,10 @@ def test_zero_updates_leave_no_nan_on_the_screen():
     assert not any("nan" in text for text in texts), texts
 
 
-def test_standing_still_is_told_from_moving():
-    assert "exactly as it was" in rounds.moved(make_round(1))
+def test_a_method_that_moves_the_model_without_learning_says_by_how_much():
+    assert rounds.moved(make_round(1)) == ""
     moving = rounds.moved(make_round(1, moved_without_learning=0.541))
-    assert moving == "Even without any learning this method moves the adapted weights by 54 % of their length."
+    assert moving == "Even without any learning this method moves the adapted weights by 54 % of their norm."
 
 
 def test_comparison_names_the_leader_after_the_last_common_round():
@@ -180,4 +188,4 @@ def test_every_measure_has_a_sentence(measure):
 
 
 def test_the_spectrum_is_held_against_the_smallest_rank_of_all_clients_even_if_it_is_not_there():
-    assert "the first 2 hold" in rounds.spectrum(make_round(1, (8, 8)), LAYER, 2)
+    assert "the first 2 directions hold" in rounds.spectrum(make_round(1, (8, 8)), LAYER, 2)

@@ -33,11 +33,11 @@ def test_the_sentence_of_the_rules_gives_the_cost_of_averaging():
     assert "2 clients of ranks 2 to 8, averaging A and B loses 30 %" in text
     assert "“Stack and merge” loses nothing" in text
     assert "“Sum and SVD”, loses 20 %" in text
-    assert "client of rank 2 is 45 % away" in text
+    assert "client of rank 2 is 45 % off" in text
 
 
 def test_truncation_curves_carry_their_ranks():
     figure = figures.truncation(CUTS, rank=3, smallest=2)
     assert [trace.name for trace in figure.data] == list(CUTS)
     assert all(a >= b for trace in figure.data for a, b in pairwise(trace.y))
-    assert "Cut to rank 3, the ideal update loses: QR 20 %, pivoted QR 20 % and SVD 10 %." in rules.truncation(CUTS, 3, 2)
+    assert "Truncated to rank 3, the ideal update loses: QR 20 %, pivoted QR 20 % and SVD 10 %." in rules.truncation(CUTS, 3, 2)

@@ -27,7 +27,7 @@ def test_words_stand_where_a_number_would_mislead(value, text):
 
 def test_lists_read_as_in_a_sentence():
     assert [listed(parts) for parts in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["none", "a", "a and b", "a, b and c"]
-    assert [clients_named(k) for k in ((), (2,), (4, 0, 2))] == ["nobody", "client 3", "clients 1, 3 and 5"]
+    assert [clients_named(k) for k in ((), (2,), (4, 0, 2))] == ["no client", "client 3", "clients 1, 3 and 5"]
 
 
 def test_names_are_short_where_they_stay_different():

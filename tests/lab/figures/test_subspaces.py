@@ -41,9 +41,9 @@ def test_the_server_is_drawn_up_to_the_round_that_is_looked_at_and_clients_start
     assert list(server.x) == [0, 1]
     arrow = late.data[-1]
     assert (list(arrow.x), list(arrow.y)) == ([1, 3], [0, 1])
-    assert "the only client goes 2.2 far in this plane, the server 1.4" in subspaces.paths(PATHS, 2)
+    assert "the only client moves 2.2 in this plane, the server 1.4" in subspaces.paths(PATHS, 2)
     two = PATHS._replace(clients=tuple(np.concatenate([ends, ends + 1]) for ends in PATHS.clients))
-    assert "the clients go 2.2 to 3.6 far in this plane" in subspaces.paths(two, 2)
+    assert "the clients move 2.2–3.6 in this plane" in subspaces.paths(two, 2)
     assert "40 %" in subspaces.paths(PATHS, 2)
 
 
@@ -63,7 +63,7 @@ def test_the_sentences_count_the_clients_that_are_turned():
     assert "strongest for client 2 (rank 4), 2.0 times" in said
     assert "For 1 of 2 clients" in said
     nothing = corrected([0, 0], [0, 0], ratio=[0, 0], cosine=[0, 0])
-    assert "everyone remembers the same" in subspaces.corrections(nothing)
+    assert "all clients remember the same" in subspaces.corrections(nothing)
     assert "still zero" in subspaces.corrections(replace(nothing, index=1))
     assert "nothing is corrected" in subspaces.turned(nothing)
 
@@ -73,10 +73,10 @@ def test_collapse_is_said_where_the_server_is_poorer_than_the_ideal():
     assert "rank 2 holds 99 % of the server's update and 70 % of the ideal. The server's update is collapsing." in (
         subspaces.energy(SERIES, 3, 2)
     )
-    assert "direction 3 has 1 % of the strongest's length in the server's update, and 25 % in the ideal" in (
+    assert "singular value 3 of the server's update is 1 % of the largest, that of the ideal update 25 %" in (
         subspaces.spectra_over_rounds(SERIES, 2, 2)
     )
-    assert "in round 1 the server's used 2.5" in subspaces.effective_ranks(SERIES, 3)
+    assert "in round 1 the server's had 2.5" in subspaces.effective_ranks(SERIES, 3)
 
 
 def test_spectra_are_shares_of_the_strongest_ideal_direction():

@@ -12,7 +12,6 @@ from ilora.experiment import Experiment
 from ilora.lab import figures
 from ilora.lab.analysis.measures import measure_of, with_totals
 from ilora.lab.captions.rounds import left_out, moved
-from ilora.lab.captions.words import NOTHING
 from ilora.lab.content.glossary import explain_all
 from ilora.lab.content.source import source_of
 from ilora.lab.dashboard.charts.catalogue import reading
@@ -33,7 +32,7 @@ BADGES: dict[str, tuple[Literal["green", "orange", "violet"], str]] = {
 }
 SHORT = {  # of a provenance that is too long for a badge on a phone
     "reconstruction": "reconstruction: the paper's idea in our form",
-    "corrected": "the paper's algorithm, bookkeeping corrected",
+    "corrected": "corrected implementation (details in the popover)",
 }
 
 
@@ -148,8 +147,8 @@ def method_line(name: str, mode: str, record: Round) -> None:
             st.markdown(method.idea)
             show_formula(method.formula)
             st.markdown(method.note)
-    if method.modes or record.moved_without_learning > NOTHING:
-        st.caption(moved(record))
+    if said := moved(record):
+        st.caption(said)
 
 
 def welcome_picture(experiment: Experiment | None, sentence: str, on_client: Callable[[int], None] | None = None) -> None:
