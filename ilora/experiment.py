@@ -79,7 +79,7 @@ class Experiment:
         about="This number of clients has samples with random labels. The seed decides which ones.")
     participation: float = setting(1.0, least=0.001, greatest=1, sweep=(0.25, 0.5, 0.75, 1.0),
         about="The share of clients that take part in a round, drawn anew each round.")
-    left_out: Sequence[int] = setting((), label="leave out", group="clients", empty="nobody",
+    left_out: Sequence[int] = setting((), label="leave out", group="clients", empty="none",
         about="Excluded clients, counted from 0 in links and flags: they never take part, their samples go unused.")
     rounds: int = setting(15, least=1, greatest=10_000, symbol="T", group="length",
         about="How many times there is broadcast, local training, upload and aggregation.")

@@ -70,7 +70,7 @@ GLOSSARY = {
     "ingredient": "Component of a method: what it does in one stage of a round. A method has one for each stage.",
     "personalised": "Parts of the model stay with the clients, so that there is no single global model.",
     "calibration error": "The gap between how sure a model is and how often it is right: of answers that it is 80 % sure of, 80 %"
-    " should be right. 0 is honest.",
+    " should be right. 0: they agree.",
     "ensemble": "Several models that answer together: the mean of their probabilities counts.",
     "member": "One of the models of an ensemble. LoRA-Ensemble trains several adapters, each aggregated separately.",
     "entropy": "How undecided probabilities are, in nats: 0 for one certain answer; ln(classes), 2.3 for ten, for a uniform"
