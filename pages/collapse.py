@@ -20,6 +20,6 @@ def draw(view: View) -> None:
 title("How many directions does the update use?")
 st.markdown(
     "Clients of a high rank learn more directions than clients of a low rank can hold. If the server's rule dilutes these"
-    " directions, they fade round by round, until everyone is as poor as the smallest rank. That is **rank collapse**."
+    " directions, the update shrinks round by round to as many directions as the smallest rank. That is **rank collapse**."
 )
 explore(draw)

@@ -66,6 +66,6 @@ else:
     welcome_picture(
         experiment,
         "Every method gets the same clients with the same samples, the same batches and the same start. What differs is only how"
-        " the method works, so that a difference between two lines is the method's."
-        " You can also pick stored runs on the Runs page.",
+        " the method works, so that a difference between two lines is the method's. You can also pick stored runs on the Runs"
+        " page.",
     )

@@ -1,4 +1,4 @@
-"""Drift: where do the clients run off to?"""
+"""Drift: how far do clients drift from the mean update?"""
 
 import streamlit as st
 
@@ -30,11 +30,11 @@ def _pair(first: str, second: str, view: View) -> None:
             chart_block(name, view)
 
 
-title("Where do the clients run off to?")
+title("How far do clients drift from the mean update?")
 st.markdown(
-    "Each client trains on its own samples, so it moves towards what suits only itself. That is **client drift**. The server's"
-    " step is the mean of the clients' ways, and the more they part, the shorter it is. A **control variate** tells a client"
-    " where everyone goes."
+    "Each client trains on its own samples, so the clients' updates differ. That is **client drift**. The server's step is the"
+    " mean of the clients' updates; the more they disagree, the shorter it gets. A **control variate** subtracts a client's own"
+    " mean gradient from each step and adds the global one."
 )
 explore(draw, factors=True)
 on_and_off(shown_run().experiment)

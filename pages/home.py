@@ -20,9 +20,10 @@ data_access.store()
 if url.describes_experiment() or url.asked("run"):  # a link from when the playground was the first page
     st.switch_page("pages/playground.py", query_params=st.query_params.to_dict())
 st.markdown(
-    "Many **clients** improve one pretrained model together, and nobody shows their data. The model stays frozen. Each client"
-    " trains a **LoRA** adapter beside it, two thin matrices as thick as its **rank**, and sends only that. The **server** makes"
-    " one of all. Here the clients' ranks differ, and that is where it becomes interesting."
+    "Many **clients** improve one pretrained model together, and none of them shows its data. The model stays frozen. Each client"
+    " trains a **LoRA** adapter beside it, two thin matrices of a low **rank**, and sends it with the model's small head. The"
+    " **server** merges the adapters and sends the result back. Here the clients' ranks differ: how can adapters of different"
+    " shapes be aggregated?"
 )
 with st.container(border=True, key="home.film"):
     show_film()

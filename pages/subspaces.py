@@ -1,4 +1,4 @@
-"""Subspaces: do the clients pull in the same directions?"""
+"""Subspaces: do the clients learn the same directions?"""
 
 from dataclasses import replace
 
@@ -48,9 +48,9 @@ def draw(view: View) -> None:
     chart_block("alignment-over-rounds", view)
 
 
-title("Do the clients pull in the same directions?")
+title("Do the clients learn the same directions?")
 st.markdown(
     "What a client of rank r changes in a layer lies in **r directions**, a small subspace. Clients whose subspaces **overlap**"
-    " can be merged with little loss; where they point apart, a merged adapter of the same rank has to leave something out."
+    " can be merged with little loss; where they do not, a merged adapter of the same rank has to leave something out."
 )
 explore(draw, factors=True)

@@ -8,7 +8,7 @@ from ilora.lab.dashboard.views.uncertainty import page
 
 title("How sure is the model, and should it be?")
 st.markdown(
-    "A model names a class and says how **sure** it is. That is honest if, of all answers that it is 80 % sure of, 80 % are"
-    " right. Averaging clients changes both how often a model is right and how sure it is, and not always alike."
+    "A model names a class and gives its **confidence**. It is calibrated if, of all answers with a confidence of 80 %, 80 % are"
+    " right. Averaging clients changes both accuracy and confidence, and not always by the same amount."
 )
 explore(page, by_layer=False)

@@ -40,7 +40,7 @@ def test_a_lesson_by_keyboard_with_a_wrong_and_a_right_answer_counted_in_a_room(
     learner.get_by_text("It turned out otherwise").wait_for(timeout=SECONDS)
     expect(learner.locator(".js-plotly-plot")).to_have_count(2, timeout=SECONDS)
     choose(learner, 1)  # the same accuracy
-    learner.get_by_text("As you foresaw").wait_for(timeout=SECONDS)
+    learner.get_by_text("You predicted this").wait_for(timeout=SECONDS)
     expect(learner.get_by_text("Client drift in these runs")).to_be_visible(timeout=SECONDS)
     expect(teacher.get_by_text("1 learner has answered so far")).to_be_visible(timeout=60_000)
     expect(teacher.get_by_text("1 answered, 0 of them what most runs show").first).to_be_visible(timeout=60_000)

@@ -136,7 +136,7 @@ def test_charts_change_in_place(page):
 def test_a_click_on_a_client_leaves_it_out_and_a_second_one_takes_it_back(page):
     tab = page("playground?clients=4")
     client = tab.locator(".st-key-block-idea .points path").nth(2)
-    said = tab.get_by_text("The next run leaves out client 3.")
+    said = tab.get_by_text("The next run excludes client 3.")
     client.click(force=True, timeout=SECONDS)  # the layer that plotly lies over a figure takes the click
     expect(said).to_be_visible(timeout=SECONDS)
     expect(tab.get_by_test_id("stSidebar").get_by_text("client 3 (rank 8)")).to_be_visible()

@@ -57,9 +57,9 @@ def test_nothing_runs_and_nothing_is_shown_before_the_prediction(open_app, store
 @pytest.mark.parametrize(
     ("skewed", "choice", "words"),
     [
-        (0.3, "lower", "As you foresaw: Worse"),
+        (0.3, "lower", "You predicted this: Worse"),
         (0.3, "higher", "It turned out otherwise: Worse"),
-        (0.9, "higher", "As you foresaw: Better"),
+        (0.9, "higher", "You predicted this: Better"),
     ],
 )
 def test_the_runs_decide_what_was_right(open_app, store, skewed, choice, words):
@@ -69,9 +69,9 @@ def test_the_runs_decide_what_was_right(open_app, store, skewed, choice, words):
     finish(store, even=0.6, skewed=skewed)
     app.run()
     assert words in said(app)
-    assert ("Most seeds show another answer" in said(app)) == (skewed > 0.6)
+    assert ("Most seeds show a different answer" in said(app)) == (skewed > 0.6)
     assert "Test accuracy in these runs" in said(app)
-    assert Classroom(store).answers(learner)[LESSON.id, 0].good == words.startswith("As you")
+    assert Classroom(store).answers(learner)[LESSON.id, 0].good == words.startswith("You predicted")
     assert LESSON.steps[1].ask in [radio.label for radio in app.radio]
 
 

@@ -265,7 +265,7 @@ def test_a_stored_run_is_shown_with_numbers_and_sentences(open_app, store):
     run_id = store_run(store, done=4)
     app = open_app(run=run_id)
     labels = [metric.label for metric in app.metric]
-    assert labels == ["Test accuracy", "Aggregation error", "Subspace alignment", "Client drift", "Sent up"]
+    assert labels == ["Test accuracy", "Aggregation error", "Subspace alignment", "Client drift", "Upload"]
     assert app.metric[0].value == "60.0 %"
     assert len(app.get("bidi_component")) == 6
     assert "After round 4 the server's model gets 60.0 %" in said(app)
@@ -465,9 +465,9 @@ def test_charts_of_clients_say_who_is_left_out_now_and_next(open_app, store):
     run = store_run(store, Experiment(clients=4, left_out=[1], rounds=3), done=3)
     app = open_app(run=run, left_out="1,2", clients="4")
     app.segmented_control(key="section").set_value("Clients").run()
-    assert said(app).count("This run leaves out client 2. The next run leaves out clients 2 and 3.") == 4
+    assert said(app).count("This run excludes client 2. The next run excludes clients 2 and 3.") == 4
     app.segmented_control(key="section").set_value("Overview").run()
-    assert "leaves out" not in said(app)
+    assert "excludes" not in said(app)
 
 
 def test_a_pinned_run_stays_behind_the_next_one(open_app, store):
@@ -545,7 +545,7 @@ def test_nothing_is_swept_while_a_setting_is_wrong(open_app):
     app.selectbox(key="setting.profile").select("list").run()
     app.text_input(key="setting.ranks").set_value("2, zero").run()
     app.button(key="name.lr").click().run()
-    assert [toast.value for toast in app.toast] == ["Mend the setting that is marked first."]
+    assert [toast.value for toast in app.toast] == ["Fix the marked setting first."]
     assert form_field.PRESSED not in app.session_state
 
 

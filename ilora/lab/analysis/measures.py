@@ -78,11 +78,11 @@ MEASURES: dict[str, Measure] = {
         digits=1,
     ),
     "energy_share": Measure("Energy share", "Share of the server's update that the smallest rank can hold.", "%", 100, 0),
-    "megabytes_up": Measure("Sent up", "Everything that the clients have sent to the server so far.", "MB", 1, 2, "lower"),
+    "megabytes_up": Measure("Upload", "Everything that the clients have sent to the server so far.", "MB", 1, 2, "lower"),
     "kiloforwards": Measure(
         "Forward passes", "Samples that have passed forward through a model so far, in thousands.", "thousand", 1, 1, "lower"
     ),
-    "megabytes_down": Measure("Sent down", "Everything that the server has sent to the clients so far.", "MB", 1, 2, "lower"),
+    "megabytes_down": Measure("Download", "Everything that the server has sent to the clients so far.", "MB", 1, 2, "lower"),
     "seconds": Measure("Time per round", "Wall-clock time of the round, training and diagnostics.", "s", better="lower"),
 }
 

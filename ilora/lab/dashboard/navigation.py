@@ -27,8 +27,8 @@ MENU: dict[
     "Look inside": {
         "round": ("One round", "footprint", "What happens in one round, step by step, on real tensors."),
         "aggregation": ("Aggregation", "merge", "Why can't we just average A and B?"),
-        "subspaces": ("Subspaces", "rotate_90_degrees_ccw", "Do the clients pull in the same directions?"),
-        "drift": ("Drift", "call_split", "Where do the clients run off to?"),
+        "subspaces": ("Subspaces", "rotate_90_degrees_ccw", "Do the clients learn the same directions?"),
+        "drift": ("Drift", "call_split", "How far do clients drift from the mean update?"),
         "collapse": ("Rank collapse", "compress", "How many directions does the server's update use?"),
         "data": ("Data", "pie_chart", "Who holds what? Move α and see, without training."),
         "uncertainty": ("Uncertainty", "psychology_alt", "How sure is the model, and should it be?"),

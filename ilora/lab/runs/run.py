@@ -16,10 +16,10 @@ from ilora.tasks import TASKS
 
 UNREADABLE = "unreadable"
 STATUSES = {
-    "queued": "waits for a worker",
-    "running": "trains",
+    "queued": "queued",
+    "running": "running",
     "paused": "waits for Resume or Step",
-    "interrupted": "its worker died; waits for another one",
+    "interrupted": "its worker died; queued again",
     "finished": "all rounds are done",
     "stopped": "was stopped; Resume goes on from the last finished round",
     "failed": "ended with an error; Resume tries again from the last finished round",

@@ -21,7 +21,7 @@ __all__ = ["BY_LAYER", "CHARTS", "SECTIONS", "Chart", "View", "reading"]
 RULES_READING = Reading(
     "Every bar is one way in which a server can turn the clients' factors into one update; its length is how far that update is"
     " from the ideal one, the average of the clients' updates. The diamond is the same for the client of the smallest rank,"
-    " after the broadcast: it can hold only its first slots. Rules that average changes since the broadcast are left out: one"
+    " after the broadcast: it can hold only its first slots. Rules that average changes since the broadcast are excluded: one"
     " upload does not show a change.",
     r"\sum_kp_kB_kA_k\ne\Big(\sum_kp_kB_k\Big)\Big(\sum_kp_kA_k\Big)"
     r",\qquad\frac{\lVert G-\Delta W^*\rVert_F}{\lVert\Delta W^*\rVert_F}",
@@ -51,7 +51,8 @@ CHARTS: dict[str, Chart] = {
         lambda view: figures.losses(view.history, view.at, view.run.rounds),
         lambda view: rounds.loss(view.history, view.at),
         "How surprised the model is by the right answer. The dotted line is what the clients see on their own samples during"
-        " training, the solid one what the server's model gets on everyone's. A gap says that clients learn what only they need.",
+        " training, the solid one what the server's model gets on the test samples. The first is averaged over the round's"
+        " steps.",
         r"F_k=\tfrac1{n_k}\sum_i\mathrm{CE}(f(x_i),y_i)",
         ("ilora.stages.objectives:cross_entropy",),
     ),
@@ -62,8 +63,8 @@ CHARTS: dict[str, Chart] = {
             view.history, view.at, int(max(view.record.clients["rank"])), server_step(view.run.experiment.recipe)
         ),
         "The ideal update is the average of the clients' updates. The bars show what the server's rule lost on the way: by"
-        " averaging factors instead of updates, and by cutting to a rank. They are lengths of differences, so the two need not"
-        " add up to the whole. Where the server then takes a step of its own on purpose, as Adam does, green is its length.",
+        " averaging factors instead of updates, and by truncating to a rank. They are norms of differences, so the two need not"
+        " add up to the whole. Where the server then takes a step of its own on purpose, as Adam does, green is its norm.",
         r"\frac{\lVert G_{t+1}-\Delta W^*\rVert_F}{\lVert\Delta W^*\rVert_F},\qquad\Delta W^*=\sum_kp_k\,\Delta W_k",
         ("ilora.diagnostics:aggregation_error",),
     ),
@@ -96,7 +97,7 @@ CHARTS: dict[str, Chart] = {
         "Principal angles",
         lambda view: figures.angles(view.record, view.layer),
         lambda view: rounds.angles(view.record, view.layer),
-        "0° means the same directions, 90° nothing in common. Each dot is another client, the diamond is the ideal movement.",
+        "0° means the same directions, 90° nothing in common. Each dot is a different client, the diamond is the ideal update.",
         r"\cos\theta_i=\sigma_i(Q_X^\top Q_Y)",
         ("ilora.diagnostics:principal_angles", "ilora.diagnostics:mean_angles"),
     ),
@@ -104,8 +105,8 @@ CHARTS: dict[str, Chart] = {
         "Client drift",
         lambda view: figures.drift(view.record, view.layer),
         lambda view: rounds.drift(view.record, view.layer),
-        "How far each client ran from the mean movement of the round, in units of the mean's own length. Above 1, a client"
-        " differs from the mean by more than the mean itself.",
+        "The distance of each client's update in this layer from the round's mean update, in units of the mean's norm, not"
+        " squared. Above 1, a client differs from the mean by more than the mean itself.",
         r"\frac{\lVert D_k-\bar D\rVert_F}{\lVert\bar D\rVert_F},\qquad D_k=W'_{t,k}-W_{t,k}",
         ("ilora.diagnostics:drift", "ilora.diagnostics:movements"),
     ),
@@ -113,7 +114,8 @@ CHARTS: dict[str, Chart] = {
         "Drift over the rounds",
         lambda view: figures.over_rounds(view.traces, "drift", view.at, rounds=view.run.rounds),
         lambda view: rounds.over_rounds("drift", view.history, view.at) + rounds.outweighed(view.record),
-        "The weighted mean of the squared distances from the mean movement, over all layers. 0: all clients move alike.",
+        "D, a ratio of squares: the weighted mean squared distance from the mean update, divided by the mean's squared norm,"
+        " over all layers.",
         r"D=\frac{\sum_kp_k\lVert D_k-\bar D\rVert_F^2}{\lVert\bar D\rVert_F^2}",
         ("ilora.diagnostics:drift",),
     ),
@@ -121,12 +123,12 @@ CHARTS: dict[str, Chart] = {
         "Cosine between clients",
         lambda view: figures.over_rounds(view.traces, "cosine", view.at, rounds=view.run.rounds),
         lambda view: rounds.over_rounds("cosine", view.history, view.at),
-        "1: all clients move the same way. 0: at right angles. Below 0: against each other.",
+        "1: all updates have the same direction. 0: at right angles. Below 0: opposed.",
         r"\cos(D_i,D_j)=\frac{\langle D_i,D_j\rangle}{\lVert D_i\rVert\,\lVert D_j\rVert}",
         ("ilora.diagnostics:cosines",),
     ),
     "spectrum": Chart(
-        "Directions in use",
+        "Singular-value spectrum",
         lambda view: figures.spectrum(view.record, view.layer, min(view.facts.ranks)),
         lambda view: rounds.spectrum(view.record, view.layer, min(view.facts.ranks)),
         "Singular values, strongest direction first: grey what the clients learned together, blue what the server kept. If blue"
@@ -138,7 +140,7 @@ CHARTS: dict[str, Chart] = {
         "Effective rank per layer over the rounds",
         lambda view: figures.over_rounds(view.traces, "effective_rank", view.at, rounds=view.run.rounds),
         lambda view: rounds.over_rounds("effective_rank", view.history, view.at),
-        "How many directions the server's update uses, mean over the layers. A fall towards the smallest rank is rank collapse.",
+        "The effective rank of the server's update, mean over the layers. A fall towards the smallest rank is rank collapse.",
         EFFECTIVE_RANK,
         ("ilora.diagnostics:effective_rank",),
     ),
@@ -163,7 +165,7 @@ CHARTS: dict[str, Chart] = {
         lambda view: figures.clients_accuracy(view.record),
         lambda view: rounds.clients_accuracy(view.record),
         "Each client's model right after local training: on the whole test set, and with the test set weighted to the client's"
-        " own mix of classes. A client can be excellent for itself and useless for everyone.",
+        " own mix of classes. A client can be good on its own mix and poor on the whole.",
         r"\mathrm{acc}_k^{\mathrm{own}}=\sum_cq_{k,c}\,\mathrm{acc}_{k,c}",
         (
             "ilora.simulation.evaluation:score_clients",
@@ -174,7 +176,7 @@ CHARTS: dict[str, Chart] = {
         "What was sent",
         lambda view: figures.traffic(view.history, view.at, view.run.rounds),
         lambda view: rounds.traffic(view.history, view.at),
-        "Megabytes on the wire so far, all clients together. Up is what the clients send, down what they receive.",
+        "Traffic so far in megabytes, all clients together: upload is what the clients send, download what they receive.",
         r"\text{floats up}=\sum_{k\in S}r_k\,(d_{in}+d_{out})\ \text{per layer}",
         ("ilora.simulation.communication:count",),
     ),

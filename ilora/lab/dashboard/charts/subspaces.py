@@ -151,7 +151,7 @@ DEPTH: dict[str, Chart] = {
         lambda view: captions.planes(common_planes(view), labels(view)),
         "Turn it by mouse or finger. Each tile is spanned by the two strongest directions of one client's movement, seen in"
         " the three directions that all clients share most. Tiles that lie in each other are clients that learn the same; a tile"
-        " that looks small points mostly somewhere else.",
+        " that looks small lies mostly outside of them.",
         r"P=\mathrm{top}_3\,\mathrm{SVD}\,[U_{1,:2}\cdots U_{K,:2}],\qquad U_{k,:2}^\top P",
         ("ilora.lab.analysis.subspaces:common_planes", "ilora.lab.analysis.subspaces:directions"),
     ),
@@ -169,14 +169,14 @@ DEPTH: dict[str, Chart] = {
         "What the control variates do",
         lambda view: figures.corrections(view.record),
         lambda view: captions.corrections(view.record),
-        "One drawing per client, in the plane of its own gradient step and its control variate. Up is where its own samples pull,"
+        "One drawing per client, in the plane of its own gradient step and its control variate. Up is its own gradient step,"
         " drawn with length 1; the orange arrow is added, and green is what the client follows. Measured at the model that it"
         " received, over all trained numbers. At most 16 clients are drawn.",
         r"g_k\leftarrow g_k+(c-c_k)",
         ("ilora.stages.corrections:ControlVariates", "ilora.stages.corrections:steering"),
     ),
     "turned": Chart(
-        "Towards where everyone goes",
+        "Towards the mean gradient",
         lambda view: figures.turned(view.record),
         lambda view: captions.turned(view.record),
         "The cosine between each client's gradient and the mean gradient of all clients of the round: before the correction, and"
@@ -207,7 +207,7 @@ DEPTH: dict[str, Chart] = {
         "Effective rank over the rounds",
         lambda view: figures.effective_rank_over_rounds(series(view), view.at, view.run.rounds, smallest(view)),
         lambda view: captions.effective_ranks(series(view), view.at),
-        "How many directions an update really uses. The dashed line is the smallest rank.",
+        "Effective rank: how many equally strong directions would be as spread out. The dashed line is the smallest rank.",
         r"r_{\mathrm{eff}}=\exp\Big(-\sum_i\hat\sigma_i\log\hat\sigma_i\Big)",
         ("ilora.diagnostics:effective_rank",),
     ),
@@ -216,7 +216,7 @@ DEPTH: dict[str, Chart] = {
         lambda view: figures.coverage(view.record.layers[view.layer], smallest(view)),
         lambda view: captions.coverage(view.record.layers[view.layer].coverage, smallest(view)),
         "A client of rank r trains the first r slots. A slot that few clients own is diluted wherever all clients are averaged,"
-        " zeros included: this is how collapse begins. Green slots are everyone's.",
+        " zeros included: this is how collapse begins. All clients have the green slots.",
         r"c_j=\sum_{k:\,r_k\ge j}p_k",
         ("ilora.diagnostics:coverage",),
     ),

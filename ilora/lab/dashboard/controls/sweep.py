@@ -43,7 +43,9 @@ def _take() -> None:
 def sweep(experiment: Experiment | None) -> None:
     """A popover in which a click on a setting's name starts one run for each of some of its values."""
     with st.popover("Sweep", icon=":material/linear_scale:", disabled=experiment is None, key="sweep"):
-        st.markdown("Click a setting. One run starts for each value, all else as it is, and they are compared.")
+        st.markdown(
+            "Choose a setting and its values; each value gets one run, everything else stays the same, and they are compared."
+        )
         names = list(SWEEPS)
         setting = st.pills(
             "Setting", names, key=SETTING, format_func=lambda name: SWEEPS[name].title, label_visibility="collapsed"
@@ -57,7 +59,7 @@ def sweep_pressed(experiment: Experiment | None) -> None:
     setting, about = st.session_state.get(PRESSED, ("", ""))
     if setting and experiment is None:
         _close()
-        st.toast("Mend the setting that is marked first.", icon=":material/error:")
+        st.toast("Fix the marked setting first.", icon=":material/error:")
     elif setting and experiment is not None:
         dialog = st.dialog(f"Sweep: {SWEEPS[setting].title}", icon=":material/linear_scale:", on_dismiss=_close)
         dialog(_explained)(setting, about, experiment)
@@ -70,7 +72,7 @@ def _close() -> None:
 def _explained(setting: str, about: str, experiment: Experiment) -> None:
     """The sweep with the setting's explanation above it."""
     st.markdown(about)
-    st.markdown("One run starts for each value, all else as it is, and they are compared.")
+    st.markdown("Each value gets one run, everything else stays the same, and they are compared.")
     _values(setting, experiment, "pressed")
 
 

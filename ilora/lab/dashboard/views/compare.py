@@ -51,7 +51,7 @@ TRADED = (
     "kiloforwards",
     "seconds",
 )
-AXES = {"index": "rounds", "megabytes_up": "megabytes sent up", "kiloforwards": "forward passes"}
+AXES = {"index": "rounds", "megabytes_up": "megabytes uploaded", "kiloforwards": "forward passes"}
 TRADE_READING = Reading(
     "One point for each entrant after the last round that all have. Choose any two measures. A hollow point is dominated: another"
     " one is no worse in both and better in one. The dotted line joins the points that nobody dominates, the Pareto front."

@@ -54,7 +54,7 @@ def standing(lesson: Lesson, answers: Answers) -> str:
     if not done:
         return "not begun"
     good = sum(bool(answers[lesson.id, i].good) for i in range(len(lesson.steps)) if (lesson.id, i) in answers)
-    return f"{done} of {len(lesson.steps)} answered, {good} foreseen"
+    return f"{done} of {len(lesson.steps)} answered, {good} predicted"
 
 
 def lesson_view(lesson: Lesson, room: Classroom, learner: str, code: str) -> None:
@@ -216,13 +216,13 @@ def _explain(
     if given.good != good:
         room.mark(learner, lesson.id, number, good)
     if good:
-        st.success(f"As you foresaw: {step.choices[true]}", icon=":material/check_circle:")
+        st.success(f"You predicted this: {step.choices[true]}", icon=":material/check_circle:")
     else:
         st.warning(f"It turned out otherwise: {step.choices[true]}", icon=":material/lightbulb:")
     st.markdown(step.check.sentence(histories, lesson.labels))
     if true != step.expected:
-        usual = step.otherwise or "A few rounds on a few clients are noisy. Try another seed."
-        st.info(f"Most seeds show another answer: {step.choices[step.expected]} {usual}", icon=":material/casino:")
+        usual = step.otherwise or "A few rounds on a few clients are noisy. Try a different seed."
+        st.info(f"Most seeds show a different answer: {step.choices[step.expected]} {usual}", icon=":material/casino:")
     st.markdown(step.explain, help=explain_all(step.explain) or None)
 
 
@@ -241,7 +241,7 @@ def _end(lesson: Lesson, seed: int, room: Classroom, learner: str) -> None:
             last = list(lesson.experiments(seed).values())[-1]
             if st.button("To the playground", icon=":material/experiment:", key="learn.play"):
                 st.switch_page("pages/playground.py", query_params=last.to_query())
-            again, about = "Same lesson, another seed", "Other clients, other batches: does it turn out the same?"
+            again, about = "Same lesson, different seed", "Other clients, other batches: does it turn out the same?"
             st.button(again, icon=":material/casino:", key="learn.reseed", on_click=_reseed, args=(lesson, seed + 1), help=about)
             about = "Forget my answers to this lesson."
             over = (lesson, room, learner)

@@ -48,7 +48,9 @@ def room_view() -> None:
 def link_builder() -> None:
     """A link to the playground that leaves out the controls which are unticked."""
     st.markdown("#### A link for one exercise")
-    st.markdown("Set up the playground as you want the class to find it, come back here, and untick what they shall not see.")
+    st.markdown(
+        "Set up the playground as you want the class to find it, come back here, and untick what students should not see."
+    )
     with st.container(horizontal=True, gap="medium"):
         shown = [name for name, text in HIDABLE.items() if st.checkbox(text, True, key=f"teach.show.{name}", width="content")]
     hide = [name for name in HIDABLE if name not in shown]
