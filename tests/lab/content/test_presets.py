@@ -50,6 +50,17 @@ def test_the_papers_numbers_are_those_of_its_run_scripts(every_task):
     assert (len(large["ranks"]), large["participation"], large["rounds"]) == (15, 0.8, 20)
 
 
+def test_a_preset_that_names_the_paper_says_where_it_departs_from_it():
+    for name, chosen in PRESETS.items():
+        if "ILoRA paper" in chosen.about:
+            assert "corrected mode" in chosen.about, name
+            assert "dropout" in chosen.about, name
+            assert "mode" not in chosen.fields.get("options", {}), name
+    assert "Theirs has 5 rounds" in PRESETS["roberta-large-mix-15"].about
+    assert "Theirs has α 0.1" in PRESETS["roberta-large-mix-20"].about
+    assert PRESETS["roberta-sst2-0.8"].about.startswith("Near")
+
+
 def test_presets_without_their_task_are_not_offered(monkeypatch):
     monkeypatch.setattr(presets, "TASKS", {"digits": TASKS["digits"]})
     assert list(available()) == ["digits"]
