@@ -47,7 +47,7 @@ def test_rounds_are_stepped_by_keyboard(page):
 
 def test_a_round_is_walked_and_merged_in_two_ways(page):
     tab = page("round?run=recorded&round=15")  # other tests leave runs of other methods in the lab
-    for words in ("steps of", "sends its factors", "How shall it make one update of them?"):
+    for words in ("steps of", "sends its factors", "How should it aggregate them?"):
         press(tab, "Next step")
         expect(tab.get_by_text(words).first).to_be_visible(timeout=SECONDS)
     tab.get_by_test_id("stMain").get_by_role("button", name=re.compile("^Merge")).last.click()

@@ -47,7 +47,7 @@ def test_a_round_is_walked_step_by_step_and_the_learner_merges(open_app, store):
     assert app.selectbox(key="step.client").value == 1  # the one of the smallest rank
     assert "**Client 2 (rank 2)** has room for **2** of 8 slots" in said(app)
     assert "s = α/r = 16/2 = 8" in said(app)
-    for words in ("**10 steps** of 16 samples", "sends its factors, and never its samples", "How shall it make one update"):
+    for words in ("**10 steps** of 16 samples", "sends its factors, and never its samples", "How should it aggregate them?"):
         app.button(key="step.next").click().run()
         assert words in said(app)
     assert len(app.get(CHART)) == 0

@@ -24,7 +24,7 @@ class Scenario:
 SCENARIOS: dict[str, Scenario] = {
     "calm": Scenario(
         "Nothing goes wrong",
-        "Everyone sees the same mix of classes and has the same rank. Accuracy climbs for all alike. Keep this run in mind: every"
+        "All clients see the same mix of classes and have the same rank. Keep this run in mind: every"
         " other scenario changes one thing.",
         {"skew": "iid", "ranks": "uniform", "method": "fedit"},
     ),
@@ -43,13 +43,13 @@ SCENARIOS: dict[str, Scenario] = {
     "twins": Scenario(
         "Rotated twins",
         "Two clients with the same mix of data start from different random A. They learn nearly the same function in differently"
-        " turned factors: watch the aggregation error of round 1, and how it is gone once the server has sent everyone one A.",
+        " rotated factors: watch the aggregation error of round 1, and later, once the server has sent both the same A.",
         {"clients": 2, "skew": "iid", "ranks": "uniform", "method": "fedit", "options": {"initialise": "fresh"}},
     ),
     "collapse": Scenario(
         "Rank collapse",
-        "Nearly everyone has rank 2, a few have more. Averaging with zeros dilutes what only these few learn: watch, on the page"
-        " about rank collapse, the server's effective rank fall below the ideal one.",
+        "Nearly all clients have rank 2, a few have more. Averaging with zeros dilutes what only these few learn: watch, on the"
+        " page about rank collapse, the server's effective rank fall below the ideal one.",
         {"clients": 16, "ranks": "heavy-tail", "method": "fedit"},
     ),
     "noisy": Scenario(

@@ -10,6 +10,7 @@ from ilora.lab.analysis.measures import MEASURES
 from ilora.lab.content.glossary import GLOSSARY
 from ilora.lab.content.lessons import Lesson, all_lessons
 from ilora.lab.content.limits import LIMITS
+from ilora.lab.content.scenarios import SCENARIOS
 from ilora.methods import METHODS
 from tests.conftest import ROOT
 
@@ -83,6 +84,7 @@ def texts() -> Iterator[tuple[str, str]]:
     yield from ((f"glossary, {term}", text) for term, text in GLOSSARY.items())
     for limits in LIMITS.values():
         yield from ((f"limit {limit.title}", f"{limit.title}. {limit.text}") for limit in limits)
+    yield from ((f"scenario {own.title}", f"{own.title}. {own.watch}") for own in SCENARIOS.values())
     for method in METHODS.values():
         yield from ((method.title, text) for text in (method.idea, method.note, method.cost, *method.choices))
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:

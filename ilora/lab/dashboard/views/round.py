@@ -38,7 +38,7 @@ MERGE_READING = Reading(
 )
 BACK_READING = Reading(
     "How far each client's model is from the ideal update when the next round begins. A client of rank r receives the first r"
-    " slots of what the server holds, unless the method merges everything into everyone's base.",
+    " slots of what the server holds, unless the method merges everything into the base of all clients.",
     r"\frac{\lVert s_kB_{:,1:r_k}A_{1:r_k,:}-\Delta W^*\rVert_F}{\lVert\Delta W^*\rVert_F}",
     ("ilora.lora.aggregation:Aggregate",),
 )
@@ -159,7 +159,7 @@ def _merge(view: View, client: Client) -> None:
     uploads = _uploads(view)
     if uploads is None:
         return
-    st.markdown("The server has everyone's factors. **How shall it make one update of them?** Choose a way and press Merge.")
+    st.markdown("The server has all clients' factors. **How should it aggregate them?** Choose a rule and press Merge.")
     rule = _rule_control(view)
     tried: list[str] = st.session_state.setdefault(_tried_key(view), [])
     if st.button("Merge", key="step.merge", shortcut="M", type="primary", icon=":material/merge:") and rule not in tried:
@@ -199,7 +199,7 @@ def _show_tried(view: View, tried: list[str], uploads: "Uploads") -> None:
     from ilora.lab.analysis.rule_comparison import outcome
 
     if len(tried) < 2:
-        st.caption("Merge in another way, and the two stand side by side.")
+        st.caption("Merge by a different rule, and the two are shown side by side.")
         return
     outcomes = [outcome(rule, _made(view, rule, uploads), uploads) for rule in tried]
     ranks, own = [len(A) for A, _ in uploads.factors], _own(view)

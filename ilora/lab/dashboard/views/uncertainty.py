@@ -64,7 +64,7 @@ def page(view: View) -> None:
     if "clients" in bins:
         st.caption(
             "The clients together are the round's trained models before merging, asked as if they were an ensemble: it costs no"
-            " training, and shows what averaging throws away. It is not LoRA-Ensemble, whose members are merged each for itself."
+            " training, and shows what averaging changes. It is not LoRA-Ensemble, whose members are each merged separately."
         )
     elif "client" in bins:
         st.caption("The only client is the model that one client trained in this round, before the server made its own of it.")
