@@ -178,7 +178,7 @@ CHARTS: dict[str, Chart] = {
         lambda view: rounds.traffic(view.history, view.at),
         "Traffic so far in megabytes, all clients together: upload is what the clients send, download what they receive.",
         r"\text{floats up}=\sum_{k\in S}r_k\,(d_{in}+d_{out})\ \text{per layer}",
-        ("ilora.simulation.communication:count",),
+        ("ilora.simulation.communication:of_round",),
     ),
 } | DEPTH
 SECTIONS: dict[str, tuple[str, ...]] = {  # of the playground; the other pages go deeper
