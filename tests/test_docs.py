@@ -146,7 +146,7 @@ def test_a_box_of_the_picture_leads_to_what_it_imports_and_to_nothing_that_follo
 
 
 DOCUMENTS = ("*.md", "docs/*.md", "data/*.md", "notebooks/*.ipynb", "scripts/*", "benchmarks/*.py", "tools/**/*.py")
-A_PATH = r"(?<![\w./-])(?:ilora|tools|scripts)(?:/\w+(?:\.\w+)?)+"
+A_PATH = r"(?<!@[0-9a-f]{7}:)(?<![\w./-])(?:ilora|tools|scripts)(?:/\w+(?:\.\w+)?)+"  # not one of a repository at a commit
 A_MODULE = r"(?<![\w./-])ilora(?:\.[a-z_]\w*)+"
 
 
