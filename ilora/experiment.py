@@ -96,7 +96,7 @@ class Experiment:
         about="s in ΔW = s·BA: a number, 16/r or 16/sqrt(r). With mixed ranks α/r is a different algorithm.")
     backbone: str = setting("", group="task", empty="the task's own",
         about="The pretrained model, which stays frozen; for some tasks any transformers model, by name or folder.")
-    data: str = setting("", group="task", label="data folder", empty="data/cache, filled by one download",
+    data: str = setting("", group="task", label="data folder", empty="the cache, filled by one download",
         about="A folder with the task's files, where they do not come with the program.")
     adapter: str = setting("", label="start from adapter", empty="the backbone as it is",
         about="A folder with an adapter that PEFT saved. It is merged into the backbone, and the run goes on from there.")

@@ -35,10 +35,11 @@ IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Runs that tests write never land among the user's own."""
+    """Runs that tests write never land among the user's own, and no test meets what the user has downloaded."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ILORA_HOME", str(home))
+        patch.setenv("ILORA_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield home
 
 

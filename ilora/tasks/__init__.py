@@ -1,6 +1,6 @@
 """The tasks by name; their data and backbones, and with them torch, are loaded only when a task is asked for.
 
-May import records, tensor files, checks and randomness; never an experiment, a method or a client.
+May import records, tensor files, checks, randomness and places; never an experiment, a method or a client.
 """
 
 from importlib import import_module
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilora.checks import FieldError
+from ilora.places import cache_folder, shipped
 from ilora.tasks.cards import CIFAR_TASKS, TEXT_TASKS
 from ilora.tasks.catalogue import BackboneCard, TaskCard
 
@@ -51,13 +52,19 @@ _MODULES = {  # each has `load(name, backbone, folder) -> Task`, and `fetch(name
 
 
 def data_folder() -> Path:
-    """The folder `data/` beside the package: embedded assets, and downloads in `data/cache`."""
-    return Path(__file__).resolve().parents[2] / "data"
+    """The folder of what comes with the program: backbones, samples, the recorded run."""
+    return shipped("data")
 
 
-def place_of(folder: str = "") -> Path:
-    """Where files lie that do not come with the repository: `folder`, or `data/cache` if none is named."""
-    return Path(folder).expanduser() if folder else data_folder() / "cache"
+def place_of(name: str, folder: str = "") -> Path:
+    """Where the task's files lie that do not come with the program: `folder`; if none is named, where downloads land.
+
+    Files that lie in `data/cache`, where downloads landed at first, are read there.
+    """
+    if folder:
+        return Path(folder).expanduser()
+    cache, former = cache_folder(), data_folder() / "cache"
+    return former if _lies_in(name, former) and not _lies_in(name, cache) else cache
 
 
 def data_error(place: Path | str, sentence: str) -> FieldError:
@@ -67,24 +74,27 @@ def data_error(place: Path | str, sentence: str) -> FieldError:
 
 def is_at_hand(name: str, folder: str = "") -> bool:
     """Whether the task's data can be loaded without a download."""
-    card, place = TASKS[name], place_of(folder)
-    return not card.download or any((place / file).is_file() for file in card.files)
+    return not TASKS[name].download or _lies_in(name, place_of(name, folder))
+
+
+def _lies_in(name: str, place: Path) -> bool:
+    return any((place / file).is_file() for file in TASKS[name].files)
 
 
 def fetch_task(name: str, folder: str, watch: "Watch") -> None:
-    """Download what the task lacks in `data/cache`; into a folder that somebody named nothing is written."""
+    """Download what the task lacks into the cache; into a folder that somebody named nothing is written."""
     module = import_module(_MODULES[name])
     if not folder and not is_at_hand(name) and hasattr(module, "fetch"):
-        module.fetch(name, place_of(), watch)
+        module.fetch(name, place_of(name), watch)
 
 
 def load_task(name: str, backbone: str = "", folder: str = "") -> "Task":
     """The task called `name`, its data in memory, for a backbone (the default one if none is named).
 
-    `folder` is where files that do not come with the repository lie; empty: `data/cache`, filled by one download.
+    `folder` is where files that do not come with the program lie; empty: the cache, filled by one download.
     """
     if name not in _MODULES:
         known = ", ".join(_MODULES)
         raise FieldError("task", name, known, f"task: {name!r} is not one of {known}")
-    task: Task = import_module(_MODULES[name]).load(name, backbone or TASKS[name].backbone, place_of(folder))
+    task: Task = import_module(_MODULES[name]).load(name, backbone or TASKS[name].backbone, place_of(name, folder))
     return task

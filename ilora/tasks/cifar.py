@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification
 
+from ilora.places import cache_folder
 from ilora.tasks import TASKS, data_folder
 from ilora.tasks.backbones import load_embedded
 from ilora.tasks.base import Backbone, Data, Inputs, Task
@@ -93,7 +94,7 @@ def load(name: str, backbone: str, folder: Path) -> Task:
 
     Training batches that are missing are done without. An embedded backbone is scored on SCORED test images, others on all.
     """
-    files = find_or_fetch(folder, LAYOUTS[name], progress_bar() if folder == data_folder() / "cache" else None)
+    files = find_or_fetch(folder, LAYOUTS[name], progress_bar() if folder == cache_folder() else None)
     train, test, card = read_train(files, LAYOUTS[name]), read_test(files, LAYOUTS[name]), TASKS[name]
     if backbone == CIFAR_VIT_50:
         train, test = only(train, UNSEEN), only(test, UNSEEN)

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from ilora.tasks import TASKS, data_error, data_folder, place_of
+from ilora.places import cache_folder
+from ilora.tasks import TASKS, data_error
 from ilora.tasks.backbones import load_encoder, load_tokenizer
 from ilora.tasks.base import Data, Task
 from ilora.tasks.download import DownloadError, StoppedError, Watch, progress_bar
@@ -24,10 +25,10 @@ HUB_COLUMNS = {"mrpc": ("sentence1", "sentence2"), "mnli": ("premise", "hypothes
 
 
 def find_or_fetch(name: str, folder: Path, watch: Watch) -> Path:
-    """The folder of the task's files; downloaded is only into `data/cache`, a folder that a user names must hold them."""
+    """The folder of the task's files; downloaded is only into the cache, a folder that a user names must hold them."""
     sheet = SHEETS[name]
     ready = folder / sheet.folder
-    if not ready.is_dir() and folder != place_of():
+    if not ready.is_dir() and folder != cache_folder():
         raise data_error(
             folder,
             f"{folder} has no folder {sheet.folder}; put GLUE's official files there ({sheet.folder}/train.tsv, "
@@ -79,7 +80,7 @@ def load(name: str, backbone: str, folder: Path) -> Task:
     def split_data(split: str) -> Data:
         rows = read_sheet(sheet, files / f"{split}.tsv")
         labels = torch.tensor(rows.labels) if card.regression else torch.tensor(rows.labels).long()
-        return as_data(kept_tokens(tokenizer, rows.texts, data_folder() / "cache" / "tokens"), labels)
+        return as_data(kept_tokens(tokenizer, rows.texts, cache_folder() / "tokens"), labels)
 
     test, *more = sheet.dev
     return Task(

@@ -93,7 +93,7 @@ def _digits() -> Shown:
 
 @lru_cache(maxsize=4)
 def _texts(task: str, folder: str, part: str) -> Shown:
-    return _toy_text(part) if task == "toy-text" else _glue(task, place_of(folder), part)
+    return _toy_text(part) if task == "toy-text" else _glue(task, place_of(task, folder), part)
 
 
 def _toy_text(part: str) -> Shown:
@@ -116,7 +116,7 @@ def _cifar(task: str, folder: str, half: bool) -> Shown:
     from ilora.tasks.cifar_files import CIFAR10, CIFAR100, find_or_fetch, read_train
 
     layout, names = CIFAR10 if task == "cifar10" else CIFAR100, TASKS[task].classes
-    images = read_train(find_or_fetch(place_of(folder), layout, None), layout)
+    images = read_train(find_or_fetch(place_of(task, folder), layout, None), layout)
     labels, pictures = images.labels.numpy(), images.pixels.numpy()
     if half:
         chosen = np.isin(labels, UNSEEN)

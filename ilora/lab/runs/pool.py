@@ -16,6 +16,7 @@ from ilora.lab.runs import leases
 from ilora.lab.runs.leases import Worker
 from ilora.lab.runs.processes import identity, lives, this_process
 from ilora.lab.runs.store import Store, StoreError
+from ilora.places import environment_for_python
 
 START_AGAIN_SECONDS = 30  # after a worker that failed to start
 PATIENCE_SECONDS = 0.5  # a page waits no longer for a store that another process has locked
@@ -148,8 +149,7 @@ def _spawn(store: Store, worker_id: str) -> "subprocess.Popen[bytes]":
     with path.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-u", "-X", "faulthandler", "-m", "ilora", *arguments],
-            cwd=Path(__file__).resolve().parents[3],
-            env=os.environ | {"ILORA_HOME": str(store.home.resolve())},
+            env=environment_for_python() | {"ILORA_HOME": str(store.home.resolve())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

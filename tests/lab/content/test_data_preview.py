@@ -17,7 +17,7 @@ from ilora.lab import figures
 from ilora.lab.analysis.shown_samples import read
 from ilora.lab.captions import data
 from ilora.lab.content import data_preview
-from ilora.tasks import glue, load_task
+from ilora.tasks import load_task
 from ilora.tasks.base import Task
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100
 from tests.tasks import cifar_standin, glue_standin
@@ -41,7 +41,7 @@ def experiments(place) -> list[Experiment]:
 @pytest.fixture(scope="module")
 def every_kind(tmp_path_factory) -> list[tuple[Experiment, Task]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(glue, "data_folder", lambda: tmp_path_factory.mktemp("tokens"))
+        patch.setenv("ILORA_CACHE", str(tmp_path_factory.mktemp("tokens")))
         return [(e, load_task(e.task, e.backbone, e.data)) for e in experiments(tmp_path_factory.mktemp("data"))]
 
 

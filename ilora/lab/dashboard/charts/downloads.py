@@ -1,7 +1,6 @@
 """Export: everything that can be taken away from a chart and from a run, made at the click and never before."""
 
 import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from ilora.lab.dashboard import data_access, url
 from ilora.lab.dashboard.charts.report import report
 from ilora.lab.runs import archive
 from ilora.lab.runs.store import Run
+from ilora.places import environment_for_python
 
 _IMAGES = """<div class="ilora-download">
 <button type="button" value="png">PNG</button><button type="button" value="svg">SVG</button></div>"""
@@ -86,11 +86,8 @@ def adapter(run: Run) -> bytes:
     """What the server holds after the last round, as a directory for peft, zipped. Another process does it: it needs torch."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "ilora", "adapter", run.id, folder]
-        environment = {**os.environ, "ILORA_HOME": str(data_access.store().home)}
-        root = Path(__file__).resolve().parents[4]
-        done = subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, text=True, timeout=ADAPTER_SECONDS, check=False
-        )
+        environment = environment_for_python() | {"ILORA_HOME": str(data_access.store().home)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=ADAPTER_SECONDS, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the adapter was not written.")
         file = io.BytesIO()

@@ -118,7 +118,7 @@ def _select(name: str, label: str, titles: dict[str, str], first: str, about: st
 def _folder(first: str) -> str:
     """Where the task's files lie."""
     st.session_state.setdefault("data.folder", first)
-    return st.text_input("Data folder", key="data.folder", placeholder="data/cache", max_chars=500, help=explain("data")).strip()
+    return st.text_input("Data folder", key="data.folder", placeholder="the cache", max_chars=500, help=explain("data")).strip()
 
 
 def _alpha(first: float) -> float:
