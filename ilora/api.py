@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ilora.checks import FieldError, shown
+from ilora.display import brief
 from ilora.experiment import Experiment
 from ilora.lora.aggregation import Aggregate, Upload, weighted_update
 from ilora.lora.factors import Stack
 from ilora.methods import Recipe, resolve
 from ilora.methods.compatibility import refuse_personalised
-from ilora.records import Round
+from ilora.records import Round, main_score, score_text
 from ilora.simulation.round_loop import Simulation
 from ilora.simulation.server import Snapshot
 from ilora.stages.stage import make
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from ilora.simulation.peft_export import Adapter
 
 
+IN_NOTEBOOKS = ("aggregation_error", "alignment", "drift")  # what a result shows of a round beside its score
+MOST_ROWS = 10
+
+
 def simulate(experiment: Experiment, snapshot: Snapshot | None = None) -> Iterator[Round]:
     """Train round after round and yield each; from `snapshot`, the rounds that are left."""
     simulation = Simulation(experiment, snapshot)
@@ -32,13 +37,23 @@ def simulate(experiment: Experiment, snapshot: Snapshot | None = None) -> Iterat
         yield simulation.next_round()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished run: its rounds, their metrics as a table, and the server's adapters."""
 
     experiment: Experiment
     rounds: list[Round]
     simulation: Simulation
+
+    def __repr__(self) -> str:
+        scored = {"score": score_text(self.rounds[-1].metrics())} if self.rounds else {}
+        said = {"task": self.experiment.task, "method": self.experiment.method, "rounds": len(self.rounds)}
+        return brief("Result", said | scored)
+
+    def _repr_html_(self) -> str:
+        history = self.history
+        table = history[[main_score(history.columns), *IN_NOTEBOOKS]].tail(MOST_ROWS).to_html(float_format="{:.4f}".format)
+        return self.experiment._repr_html_() + table
 
     @property
     def history(self) -> "pd.DataFrame":

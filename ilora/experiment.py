@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ilora.checks import FieldError, Setting, allow, listed, one_of, setting, settings_of, whole
+from ilora.display import brief, html_table
 from ilora.lora.scaling import Scaling
 from ilora.methods import METHODS, Recipe, resolve
 from ilora.methods.compatibility import refuse_epochs, refuse_regression
@@ -50,7 +51,7 @@ def profile_ranks(profile: str, clients: int) -> tuple[int, ...]:
     return tuple(pattern[k % len(pattern)] for k in range(clients))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Experiment:
     """What is trained, by whom, how, and from which seed.
 
@@ -146,6 +147,17 @@ class Experiment:
         if "clients" not in changes and not isinstance(changes.get("ranks", self.ranks), str):
             changes["clients"] = None
         return replace(self, **changes)
+
+    def _changes(self) -> dict[str, Any]:
+        """The fields that differ from the default."""
+        plain = Experiment().to_dict()
+        return {name: value for name, value in self.to_dict().items() if value != plain[name]}
+
+    def __repr__(self) -> str:
+        return brief("Experiment", self._changes())
+
+    def _repr_html_(self) -> str:
+        return html_table("Experiment", {"task": self.task, "method": self.method, "ranks": self.client_ranks} | self._changes())
 
     def to_dict(self) -> dict[str, Any]:
         """Every field as plain JSON values."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ilora.display import brief
+
 BINS = 10  # of equal width, into which answers are sorted by confidence
 MOST_PAIRED = 64  # clients between which alignment and cosine are computed pair by pair
 
@@ -70,7 +72,7 @@ class LayerRecord:
     step_error: float = 0.0  # relative: how far the server's own step (Adam, a dual shift) went from what the rule made
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Round:
     """One finished round. Layers are keyed by module name in model order; `clients` maps a column to (C, ...)."""
 
@@ -115,6 +117,10 @@ class Round:
     # "images" (samples, C, H, W) uint8
     # · what ingredients leave in RoundLog.pictures
     snapshot: dict[str, Array] = field(default_factory=dict)  # what the next round needs; `simulate` takes it as `snapshot`
+
+    def __repr__(self) -> str:
+        plain = {name: round(value, 4) for name, value in self.metrics().items()}
+        return brief("Round", {**plain, "clients": list(self.clients), "layers": list(self.layers)})
 
     @property
     def metric(self) -> str:

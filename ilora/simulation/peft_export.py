@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
+from ilora.display import brief
 from ilora.experiment import Experiment
 from ilora.lora import low_rank
 from ilora.lora.factors import Factors
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ilora.simulation.round_loop import Simulation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adapter:
     """The model that a client of one rank receives, as the exact difference to the backbone: one pair of factors per layer.
 
@@ -30,6 +31,9 @@ class Adapter:
     factors: dict[str, Factors]  # layer -> update, scaling included
     head: Parameters
     card: str
+
+    def __repr__(self) -> str:
+        return brief("Adapter", {"ranks": {layer: pair.rank for layer, pair in self.factors.items()}, "head": list(self.head)})
 
     def peft_model(self) -> nn.Module:
         """The backbone with this adapter and head, as a peft model."""
