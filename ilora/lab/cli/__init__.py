@@ -1,4 +1,4 @@
-"""The command line: `python -m ilora run|compare|methods|presets|runs|resume|step|pause|stop|export|adapter|import|delete`.
+"""The command line: `python -m ilora run|compare|methods|presets|runs|resume|step|pause|stop|export|adapter|import|delete|app`.
 
 Wrong values end with one sentence on stderr and exit code 2, a run that fails with 1, Ctrl-C with 130. Any other exception is
 a mistake in the program, and keeps its traceback.

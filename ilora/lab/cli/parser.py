@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ilora import __version__
-from ilora.lab.cli import commands
+from ilora.lab.cli import commands, serve
 from ilora.lab.cli.flags import add_experiment, add_start
 from ilora.lab.cli.tables import methods_command, presets_command, runs_command
 
@@ -48,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_lists(verbs)
     _add_control(verbs)
     _add_files(verbs)
+    serve.add_options(verbs.add("app", serve.app_command, "serve the app in the browser"))
     _add_worker(verbs)
     return parser
 
