@@ -7,7 +7,7 @@ QUICK := $(addprefix tests/,lora clients stages methods/test_methods.py training
 python := .venv/bin/python
 export PYTHON
 
-.PHONY: help setup app test quick style bench screenshots clean
+.PHONY: help setup setup-app app test quick style bench screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -17,11 +17,14 @@ help: ## list the targets
 setup: ## make .venv and install everything into it (once; PYTHON=... picks the interpreter)
 	@sh scripts/setup.sh
 
-app: setup ## start the app at http://localhost:8501 (PORT=... picks another port)
+setup-app:
+	@sh scripts/setup.sh app
+
+app: setup-app ## start the app at http://localhost:8501 (PORT=... picks another port)
 	@$(python) -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null \
 		|| { echo "make app: port $(PORT) is in use; end what runs there, or: make app PORT=$$(($(PORT) + 1))" >&2; exit 1; }
 	@echo "ILoRA Lab is served at http://localhost:$(PORT) (Ctrl-C ends it)"
-	@$(python) -m streamlit run app.py --server.port $(PORT)
+	@$(python) -m ilora app --port $(PORT)
 
 test: setup style ## check style, layers and types, then run every test, in a browser too
 	@echo "== tests (pytest)"

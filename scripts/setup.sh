@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes .venv and installs ILoRA Lab into it, as `make setup` does. Says one line and stops where something is missing.
+# Makes .venv and installs ILoRA Lab into it, as `make setup` does; `setup.sh app` leaves out what only tests and checks need.
+# Says one line and stops where something is missing.
 # It is done when .venv/.installed holds the state below; a repeat sees that and returns at once.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -9,6 +10,8 @@ LOG=$VENV/install.log
 DONE=$VENV/.installed
 BUSY=$VENV/.installing # the process that installs; what it leaves behind when it dies marks a half-finished install
 NEEDED_GB=8
+PACKAGES=requirements-dev.txt
+[ "${1:-}" = app ] && PACKAGES=requirements.txt
 export PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off
 unset PYTHONHOME
 
@@ -17,9 +20,15 @@ fail() {
     exit 1
 }
 
-state() { # changes when the requirements change or the folder moves
+state() { # of an install from file $1: changes when the requirements change or the folder moves
     pwd -P
-    cksum requirements.txt pyproject.toml
+    cksum requirements*.txt pyproject.toml
+    echo "$1"
+}
+
+installed() { # what tests need has the app's packages in it, too
+    done=$(cat $DONE 2>/dev/null) || return 1
+    [ "$done" = "$(state $PACKAGES)" ] || [ "$done" = "$(state requirements-dev.txt)" ]
 }
 
 works() { # an interpreter that runs and is new enough
@@ -54,7 +63,7 @@ check_disk() {
 explain_failure() { # one line out of pip's log
     if grep -qE 'No space left on device|Disk quota exceeded' "$LOG"; then
         fail "the disk filled up; a fresh install needs about $NEEDED_GB GB here and room for pip's temporary files. Full log: $LOG"
-    elif grep -qE 'No matching distribution found for setuptools|NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|Connection (broken|reset|refused|aborted)|[Nn]ame ?[Rr]esolution|Failed to resolve|Connection to .* timed out|Read timed out|[45][0-9][0-9] (Client|Server) Error' "$LOG"; then
+    elif grep -qE 'No matching distribution found for hatchling|NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|Connection (broken|reset|refused|aborted)|[Nn]ame ?[Rr]esolution|Failed to resolve|Connection to .* timed out|Read timed out|[45][0-9][0-9] (Client|Server) Error' "$LOG"; then
         fail "pip could not reach the package index; check the network, proxy or pip's settings and run again. Full log: $LOG"
     fi
     reason=$(sed -n 's/^ *ERROR: //p' "$LOG" | tail -n 1)
@@ -69,7 +78,7 @@ heartbeat() { # an install of gigabytes should not look like a hang
     done
 }
 
-if [ -f $DONE ] && [ ! -f $BUSY ] && [ "$(cat $DONE)" = "$(state)" ] && works $VENV/bin/python; then
+if [ ! -f $BUSY ] && installed && works $VENV/bin/python; then
     exit 0
 fi
 
@@ -90,14 +99,14 @@ fi
 
 rm -f $DONE
 echo $$ >$BUSY || fail "cannot write in $(pwd)/$VENV."
-target=$(state)
+target=$(state $PACKAGES)
 echo "Installing into $VENV with Python $($VENV/bin/python -c 'import platform; print(platform.python_version())'); the first time takes some minutes and about 7 GB."
 : >$LOG
 heartbeat &
 beat=$!
 trap 'kill $beat 2>/dev/null' EXIT
 trap 'exit 130' INT TERM
-$VENV/bin/python -m pip install -r requirements.txt -e . >>$LOG 2>&1 || {
+$VENV/bin/python -m pip install -r $PACKAGES -e . >>$LOG 2>&1 || {
     grep -q '^Installing collected packages' "$LOG" || rm -f $BUSY # still downloading: nothing is half installed
     explain_failure
 }
