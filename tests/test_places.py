@@ -1,5 +1,8 @@
 """Where files lie: one function for what comes with the program, one for what it fetches."""
 
+import subprocess
+import sys
+
 import pytest
 
 from ilora import places, tasks
@@ -62,3 +65,9 @@ def test_a_folder_that_somebody_names_is_the_only_place(folders, tmp_path):
     put(folders[0])
     assert place_of("cifar10", str(tmp_path)) == tmp_path
     assert not is_at_hand("cifar10", str(tmp_path))
+
+
+def test_another_python_finds_this_package_from_any_folder(tmp_path):
+    code = "import ilora.places; print(ilora.places.PACKAGE)"
+    found = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, env=places.environment_for_python(), text=True)
+    assert found.strip() == str(places.PACKAGE)
