@@ -10,7 +10,7 @@ from ilora.simulation import client_round
 from ilora.simulation.client_round import ClientSide, OnStep
 from ilora.simulation.server import Server
 from ilora.stages.context import Broadcast, Memory, Reply
-from ilora.stages.stage import make_stages
+from ilora.stages.stage import from_snapshot, make_stages, to_snapshot
 from ilora.training.client_model import Parameters
 from ilora.training.engine import Engine
 
@@ -68,13 +68,15 @@ class LocalClients:
 
     def state_dict(self, member: int) -> Parameters:
         """What all clients remember for a member, as "<stage>/<name>" (N, ...)."""
-        return {f"{stage}/{name}": tensor for stage, own in self.memories[member].items() for name, tensor in own.items()}
+        tensors: Parameters = {}
+        for name, stage in self.sides[member].stages.hooks.items():
+            tensors |= to_snapshot(stage, self.memories[member][name], clients=True)
+        return tensors
 
     def load_state_dict(self, member: int, tensors: Parameters) -> None:
         """Give the clients back what `state_dict` took."""
         for name, stage in self.sides[member].stages.hooks.items():
-            own = {n.removeprefix(f"{name}/"): tensor for n, tensor in tensors.items() if n.startswith(f"{name}/")}
-            self.memories[member][name] = {n: tensor for n, tensor in own.items() if stage.is_a_clients(n)}
+            self.memories[member][name] = from_snapshot(stage, tensors, clients=True)
 
 
 def rows_of(memory: Memory, ids: list[int]) -> Memory:

@@ -206,7 +206,7 @@ class Simulation:
         """Put a fresh simulation of the same experiment where `snapshot` was taken."""
         for i, server in enumerate(self.servers):
             start = f"member {i}/" if i else ""
-            own = {n.removeprefix(start): array for n, array in snapshot.items() if n.startswith(start or "")}
+            own = {n.removeprefix(start): array for n, array in snapshot.items() if n.startswith(start)}
             meta = json.loads(bytes(own.pop("meta")))
             tensors = {n: torch.from_numpy(np.array(array)).to(self.device) for n, array in own.items()}
             server.load_state_dict(tensors, meta)

@@ -15,7 +15,7 @@ from ilora.lora.factors import Factors, Stack, slot_mask
 from ilora.methods import Recipe
 from ilora.stages.context import Broadcast, Memory, Reply, RunSetting, ServerView, slots_of
 from ilora.stages.initialise import Place, Start
-from ilora.stages.stage import Stages, make_stages
+from ilora.stages.stage import Stages, from_snapshot, make_stages, to_snapshot
 from ilora.training.client_model import Base, Parameters
 
 Snapshot = Mapping[str, np.ndarray]
@@ -167,9 +167,7 @@ class Server:
     def receive(self, broadcast: Broadcast, reply: Reply) -> ServerView:
         """What the server knows of a round once the clients have replied."""
         view = self.view(broadcast)
-        return replace(
-            view, sent=as_received(view, reply), shared=reply.shared, counts=reply.count, report=reply.report, columns={}
-        )
+        return replace(view, sent=as_received(view, reply), shared=reply.shared, counts=reply.count, report=reply.report)
 
     def questions(self, view: ServerView) -> Memory:
         """What the stages ask the clients once more, stage by stage; empty for most recipes."""
@@ -214,8 +212,8 @@ class Server:
         """What the next round needs, as tensors under the names of a snapshot, and the rest as JSON values."""
         meta: dict[str, Any] = {"index": self.index, "moved": self.moved_without_learning, "ranks": self.ranks, "banks": {}}
         tensors = {f"head/{name}": tensor for name, tensor in self.head.items()}
-        for name, stage in self.stages.hooks.items():
-            tensors |= {f"{name}/{n}": tensor for n, tensor in stage.state.items()}
+        for stage in self.stages.hooks.values():
+            tensors |= to_snapshot(stage, stage.state, clients=False)
         for name, layer in self.layers.items():
             if layer.merged is not None:
                 tensors[f"merged/{name}"] = layer.merged
@@ -233,10 +231,9 @@ class Server:
         """Put a fresh server of the same experiment where `state_dict` was taken; names that are a client's are left alone."""
         self.index, self.moved_without_learning, self.ranks = meta["index"], meta["moved"], tuple(meta["ranks"])
         self.head = {name: tensors[f"head/{name}"] for name in self.head}
-        for name, stage in self.stages.hooks.items():
-            own = {n.removeprefix(f"{name}/"): tensor for n, tensor in tensors.items() if n.startswith(f"{name}/")}
-            stage.state.clear()
-            stage.state.update({n: tensor for n, tensor in own.items() if not stage.is_a_clients(n)})
+        for stage in self.stages.hooks.values():
+            stage.state.clear()  # in place: a central stage's clients have the same one
+            stage.state.update(from_snapshot(stage, tensors, clients=False))
         for name, layer in self.layers.items():
             layer.merged = tensors.get(f"merged/{name}")
             if name in meta["banks"]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ilora.checks import FieldError
 from ilora.lora.aggregation import Aggregate, Upload
 from ilora.lora.scaling import Scaling
 from ilora.methods import Recipe
@@ -107,7 +108,7 @@ class Stage:
 
     def is_a_clients(self, name: str) -> bool:
         """Whether what the stage keeps under this name belongs to the clients."""
-        return any(name.startswith(start) for start in self.client_memory)
+        return name.startswith(self.client_memory)
 
     def received(self, view: ClientView) -> Parameters:
         """What this stage's server half added to the broadcast."""
@@ -135,7 +136,7 @@ class Stages:
     @property
     def training(self) -> Stage:
         """The stage that trains in a way of its own, or any that trains plainly."""
-        return next((stage for stage in self.hooks.values() if trains(stage)), self.hooks["sharing"])
+        return next((stage for stage in self.hooks.values() if trains(type(stage))), self.hooks["sharing"])
 
 
 PUBLIC = {name for name, _ in inspect.getmembers(Stage, inspect.isfunction) if not name.startswith("_")}
@@ -143,51 +144,66 @@ HOOKS = PUBLIC - {"remembered", "received", "reported", "is_a_clients"}  # what 
 
 
 def make_stages(recipe: Recipe, setting: RunSetting) -> Stages:
-    """The stages of a recipe for one side of a run. ValueError where two of them train, or one has a hook that does not exist."""
+    """The stages of a recipe for one side of a run; FieldError as for `check_stages`."""
+    check_stages(recipe)
     made = {stage: make(recipe, stage, setting) for stage in STAGES}
     hooks = {stage: own if isinstance(own, Stage) else Stage() for stage, own in made.items()}
     for stage, own in hooks.items():
         own.key = stage
-    training = [recipe.ingredients[stage] for stage, own in hooks.items() if trains(own)]
-    if len(training) > 1:
-        raise ValueError(f"{training[0]} and {training[1]} both train the clients in a way of their own; allowed is one of them.")
-    return Stages(
-        made["initialise"],
-        made["sharing"],
-        made["objective"],
-        made["correction"],
-        made["upload"],
-        made["weighting"],
-        made["aggregate"],
-        made["server"],
-        hooks,
-    )
+    return Stages(**made, hooks=hooks)
 
 
 def make(recipe: Recipe, stage: str, setting: RunSetting | None = None) -> Callable[..., Any]:
     """One stage of a recipe with its options in place: the function, or a `Stage` made from the run's setting."""
-    key, ingredient = recipe.ingredients[stage], recipe.ingredient(stage)
-    own = {name: recipe.options[name] for name in ingredient.options}
-    source = ingredient.load()
+    own = {name: recipe.options[name] for name in recipe.ingredient(stage).options}
+    source = _checked_source(recipe, stage)
+    return source(setting, **own) if isinstance(source, type) else partial(source, **own)
+
+
+def check_stages(recipe: Recipe) -> None:
+    """FieldError for a class that is no `Stage`, a public method that nothing would ever call, and a second stage that trains."""
+    training = [stage for stage in STAGES if trains(_checked_source(recipe, stage))]
+    if len(training) > 1:
+        one, other = (f"{stage} {recipe.ingredients[stage]!r}" for stage in training[:2])
+        allowed = "one stage that trains the clients in a way of its own"
+        sentence = f"{one} and {other} both train the clients in a way of their own; allowed is only {allowed}."
+        raise FieldError(f"options.{training[1]}", recipe.ingredients[training[1]], allowed, sentence)
+
+
+def _checked_source(recipe: Recipe, stage: str) -> Any:
+    """The function or class of one stage; FieldError for a class that is no `Stage`, or has a public method that is no hook."""
+    key, source = recipe.ingredients[stage], recipe.ingredient(stage).load()
     if not isinstance(source, type):
-        return partial(source, **own)
-    check_hooks(key, source)
-    made: Callable[..., Any] = source(setting, **own)
-    return made
+        return source
+    public = {name for name, _ in inspect.getmembers(source, inspect.isroutine) if not name.startswith("_")}
+    if not issubclass(source, Stage):
+        said, allowed = f"is the class {source.__name__}", "functions and subclasses of ilora.Stage"
+    elif unknown := sorted(public - PUBLIC):
+        said = f"has the method {unknown[0]}, which is no hook"
+        allowed = f"{', '.join(sorted(HOOKS))}, and names of its own that begin with _"
+    else:
+        return source
+    raise FieldError(f"options.{stage}", key, allowed, f"{stage} {key!r} {said}; allowed are {allowed}.")
 
 
-def check_hooks(key: str, kind: type) -> None:
-    """ValueError for a class that is no `Stage`, or that has a public method which nothing would ever call."""
-    if not issubclass(kind, Stage):
-        raise ValueError(f"ingredient {key} is the class {kind.__name__}; allowed are functions and subclasses of ilora.Stage.")
-    public = {name for name, _ in inspect.getmembers(kind, inspect.isroutine) if not name.startswith("_")}
-    for name in sorted(public - PUBLIC):
-        raise ValueError(
-            f"ingredient {key} has the method {name}, which is no hook; allowed are {', '.join(sorted(HOOKS))},"
-            " and names that begin with _ for what it needs itself."
-        )
+def trains(source: object) -> bool:
+    """Whether a stage is made by a class that trains in a way of its own."""
+    return isinstance(source, type) and issubclass(source, Stage) and source.train is not Stage.train
 
 
-def trains(stage: Stage) -> bool:
-    """Whether a stage trains in a way of its own."""
-    return type(stage).train is not Stage.train
+def to_snapshot(stage: Stage, kept: Parameters, clients: bool) -> Parameters:
+    """What the clients, or the server, keep for a stage, as "<stage>/<name>"; FieldError for a name that is the other side's."""
+    for name in kept:
+        if stage.is_a_clients(name) != clients:
+            starts = " or ".join(map(repr, stage.client_memory)) or "nothing"
+            allowed = f"names that begin with {starts} (client_memory) at the clients, and others at the server"
+            sentence = f"{stage.key} keeps {name!r} at the {'clients' if clients else 'server'}; allowed are {allowed}."
+            raise FieldError(f"options.{stage.key}", name, allowed, sentence)
+    return {f"{stage.key}/{name}": tensor for name, tensor in kept.items()}
+
+
+def from_snapshot(stage: Stage, tensors: Parameters, clients: bool) -> Parameters:
+    """What `to_snapshot` took of one side, out of all that a snapshot holds."""
+    start = f"{stage.key}/"
+    own = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    return {name: tensor for name, tensor in own.items() if stage.is_a_clients(name) == clients}

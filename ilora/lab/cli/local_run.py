@@ -25,6 +25,7 @@ Watch = Callable[[str, float, Round | None], None]  # the status, the position i
 
 def train_here(experiment: Experiment, name: str, as_json: bool = False) -> int:
     """Train a new run to its end, and print it as JSON if that is wanted; returns the exit code."""
+    _check_stages([experiment])
     store = Store()
     with _worker(store) as worker:
         run = store.run(store.add(experiment, name, worker=worker))
@@ -46,6 +47,7 @@ def resume_here(run_id: str, once: bool) -> int:
 
 def compare_here(experiments: Sequence[Experiment], path: str | None) -> int:
     """Train one run after the other as a group, print a row for each, write the rows to `path`; returns the exit code."""
+    _check_stages(experiments)
     store, group, rows, codes = Store(), f"compare-{secrets.token_hex(3)}", [], []
     with _worker(store) as worker:
         for experiment in experiments:
@@ -61,6 +63,14 @@ def compare_here(experiments: Sequence[Experiment], path: str | None) -> int:
             writer.writeheader()
             writer.writerows(rows)
     return max(codes)
+
+
+def _check_stages(experiments: Sequence[Experiment]) -> None:
+    """Refuse stages of one's own that cannot work before anything is stored."""
+    from ilora.stages.stage import check_stages
+
+    for experiment in experiments:
+        check_stages(experiment.recipe)
 
 
 @contextmanager

@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 import ilora
-from ilora import METHODS, Experiment
+from ilora import METHODS, Experiment, Ingredient, Method, Stage
 from ilora.lab.cli import commands, main, parser
 from ilora.lab.cli.flags import add_experiment, read_experiment
 from ilora.lab.runs import leases
 from ilora.lab.runs.store import Store
+from ilora.methods.ingredients import INGREDIENTS
 from tests.factory import store_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -225,6 +226,17 @@ def test_a_wrong_number_of_threads_is_one_line(
 ) -> None:
     monkeypatch.setenv("ILORA_THREADS", "none")
     assert "ILORA_THREADS is 'none'" in complaint(capsys, "run")
+    assert store.runs() == []
+
+
+@pytest.mark.parametrize("command", [["run", "--method", "mine"], ["compare", "--methods", "fedit,mine"]])
+def test_a_stage_with_a_misspelt_hook_is_one_line(
+    capsys: pytest.CaptureFixture[str], store: Store, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    weighting = Ingredient("Mine", "", type("Mine", (Stage,), {"on_round_end": lambda self: {}}))
+    monkeypatch.setitem(INGREDIENTS, "weighting", INGREDIENTS["weighting"] | {"mine": weighting})
+    monkeypatch.setitem(METHODS, "mine", Method("Mine", weighting="mine"))
+    assert "weighting 'mine' has the method on_round_end" in complaint(capsys, *command)
     assert store.runs() == []
 
 
