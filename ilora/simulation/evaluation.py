@@ -60,14 +60,14 @@ def score_server(card: TaskCard, logits: Tensor, test: Data, more: Mapping[str, 
     return ServerScores(found[card.metric], float(sample_losses(logits, test.labels).mean()), found)
 
 
-def score_clients(metric: str, logits: Tensor, test: Data, groups: Tensor, holdings: Tensor) -> ClientScores:
+def score_clients(metric: str, logits: Tensor, test: Data, groups: Tensor, counts: Tensor) -> ClientScores:
     """Score every client's own model by its logits (K, n, C).
 
-    groups (n,): the class, or bin of the label, of every test sample; holdings (K, groups): what each client has of them.
+    groups (n,): the class, or bin of the label, of every test sample; counts (K, groups): each client's samples.
     """
     answers = answers_of(logits, test.labels)
     losses = sample_losses(logits, test.labels.expand(len(logits), -1))
-    weights = own_mixture(groups, holdings)
+    weights = own_mixture(groups, counts)
     common = [score(metric, mine, test.labels) for mine in answers]
     own = [score(metric, mine, test.labels, weight) for mine, weight in zip(answers, weights, strict=True)]
     return ClientScores(losses.new_tensor(common), losses.mean(1), losses.new_tensor(own))
@@ -93,16 +93,16 @@ def first_samples(test: Data, clients: int) -> Data:
     return test[: tests_of_client(len(test), clients)]
 
 
-def own_mixture(groups: Tensor, holdings: Tensor) -> Tensor:
+def own_mixture(groups: Tensor, counts: Tensor) -> Tensor:
     """(K, n) weights under which a test set (n,) has each client's own share of every group; all 1 where it has none of them."""
-    member = torch.nn.functional.one_hot(groups, holdings.shape[1]).float()
-    weights = (holdings.float() / member.sum(0).clamp_min(1)) @ member.T
+    member = torch.nn.functional.one_hot(groups, counts.shape[1]).float()
+    weights = (counts.float() / member.sum(0).clamp_min(1)) @ member.T
     return torch.where(weights.sum(1, keepdim=True) > 0, weights, torch.ones_like(weights))
 
 
 @dataclass
 class Findings:
-    """What is known of the sureness of models: scores by name, and arrays for the record's pictures."""
+    """What is known of how sure models are: scores by name, and arrays for the record's pictures."""
 
     scores: dict[str, float] = field(default_factory=dict)
     pictures: dict[str, Tensor] = field(default_factory=dict)
@@ -123,31 +123,33 @@ def own_answers(sharing: Stage, members: Sequence[ClientModels], clients: list[i
 
 
 def examine_clients(
-    card: TaskCard, held: ClientData, styles: Mapping[str, Style], ids: Sequence[int], answer: Answer, findings: Findings
+    card: TaskCard, client_data: ClientData, styles: Mapping[str, Style], ids: Sequence[int], answer: Answer, findings: Findings
 ) -> ClientScores:
     """Score the round's clients after training; together they are an ensemble that costs nothing."""
-    some = first_samples(held.test, len(ids))
+    some = first_samples(client_data.test, len(ids))
     logits = answer(list(range(len(ids))), some)
     findings.add("clients", logits, some.labels)
-    counts = torch.from_numpy(held.class_counts[list(ids)]).to(logits.device)
-    scores = score_clients(card.metric, logits, some, held.test_groups[: len(some)], counts)
-    if not held.styles:
+    counts = torch.from_numpy(client_data.class_counts[list(ids)]).to(logits.device)
+    scores = score_clients(card.metric, logits, some, client_data.test_groups[: len(some)], counts)
+    if not client_data.styles:
         return scores
-    worn, few = [held.styles[k] for k in ids], first_samples(held.plain_test, len(ids))
+    worn, few = [client_data.styles[k] for k in ids], first_samples(client_data.plain_test, len(ids))
     tests = {style: attribute_skew.in_style(few, styles[style]) for style in dict.fromkeys(worn)}
     own = score_in_styles(answer, card.metric, tests, worn)
     return scores._replace(personal_accuracy=scores.accuracy.new_tensor(own))
 
 
-def examine_server(card: TaskCard, held: ClientData, answers: Callable[[Data], list[Tensor]], findings: Findings) -> ServerScores:
+def examine_server(
+    card: TaskCard, client_data: ClientData, answers: Callable[[Data], list[Tensor]], findings: Findings
+) -> ServerScores:
     """Scores of the server's model; answers: data -> the logits (n, C) of each member of it."""
-    members = answers(held.test)
+    members = answers(client_data.test)
     logits = consensus(members)
-    findings.add("server", logits[None], held.test.labels)
+    findings.add("server", logits[None], client_data.test.labels)
     if len(members) > 1:
-        findings.add("members", torch.stack(members), held.test.labels)
-    more = {name: (consensus(answers(data)), data.labels) for name, data in held.more_tests.items()}
-    return score_server(card, logits, held.test, more)
+        findings.add("members", torch.stack(members), client_data.test.labels)
+    more = {name: (consensus(answers(data)), data.labels) for name, data in client_data.more_tests.items()}
+    return score_server(card, logits, client_data.test, more)
 
 
 def mean_of_clients(card: TaskCard, clients: ClientScores, p: Tensor) -> ServerScores:

@@ -1,5 +1,6 @@
 """Writes the record of a round: turns what happened, in tensors, into the numbers and arrays of `records`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import sqrt
@@ -205,35 +206,14 @@ def round_record(
     """The whole record of a round."""
     server, p, log = context.server, context.weights, context.log
     columns = client_columns(context, scores)
-    train_loss, correction_ratio = columns["train_loss"], context.clients.correction_ratio
-    records = list(layers.values())
-    length = sqrt(sum(record.ideal_norm**2 for record in records))
-
-    def over_layers(field: str) -> float:
-        return float(np.nanmean([getattr(record, field) for record in records])) if not all_nan(records, field) else float("nan")
-
-    def error(field: str) -> float:
-        return relative(
-            sqrt(sum((getattr(record, field) * record.ideal_norm) ** 2 for record in records if record.ideal_norm)), length
-        )
-
     return Round(
         index=server.index,
         accuracy=server_scores.accuracy,
         loss=server_scores.loss,
-        train_loss=float((p.cpu() * train_loss.cpu()).sum()),
-        aggregation_error=relative(sqrt(sum(record.aggregation_error**2 for record in records)), length),
-        averaging_error=error("averaging_error"),
-        truncation_error=error("truncation_error"),
-        step_error=error("step_error"),
-        alignment=over_layers("alignment"),
-        chance=over_layers("chance"),
-        drift=over_layers("drift"),
-        cosine=over_layers("cosine"),
-        effective_rank=over_layers("effective_rank"),
-        energy_share=over_layers("energy_share"),
+        train_loss=float((p.cpu() * columns["train_loss"].cpu()).sum()),
+        **over_layers(list(layers.values())),
         moved_without_learning=moved_without_learning,
-        correction_ratio=float(correction_ratio.mean()),
+        correction_ratio=float(context.clients.correction_ratio.mean()),
         **costs.traffic._asdict(),
         seconds=costs.seconds,
         forwards=costs.forwards,
@@ -248,9 +228,17 @@ def round_record(
     )
 
 
-def all_nan(records: list[LayerRecord], field: str) -> bool:
-    """Whether a field is undefined in every layer."""
-    return all(np.isnan(getattr(record, field)) for record in records)
+def over_layers(records: Sequence[LayerRecord]) -> dict[str, Any]:
+    """What a round's record says of all layers at once: errors relative to the length of the ideal update, else the mean."""
+    ideal = sqrt(sum(record.ideal_norm**2 for record in records))
+    whole = {"aggregation_error": relative(sqrt(sum(record.aggregation_error**2 for record in records)), ideal)}
+    for name in ("averaging_error", "truncation_error", "step_error"):
+        lengths = [getattr(record, name) * record.ideal_norm for record in records if record.ideal_norm]
+        whole[name] = relative(sqrt(sum(own**2 for own in lengths)), ideal)
+    for name in ("alignment", "chance", "drift", "cosine", "effective_rank", "energy_share"):
+        values = [getattr(record, name) for record in records]
+        whole[name] = float("nan") if np.isnan(values).all() else float(np.nanmean(values))
+    return whole
 
 
 def kept_factors(outcomes: dict[str, LayerOutcome]) -> dict[str, np.ndarray]:

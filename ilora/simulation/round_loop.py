@@ -229,9 +229,9 @@ def load_model(e: Experiment, task: Task, train: Data, device: str) -> LoadedMod
     return LoadedModel(engine, weights, head, merged, sum(p.numel() for p in model.parameters()))
 
 
-def run_setting(e: Experiment, task: Task, held: ClientData, weights: dict[str, Tensor], device: str) -> RunSetting:
+def run_setting(e: Experiment, task: Task, client_data: ClientData, weights: dict[str, Tensor], device: str) -> RunSetting:
     """What everyone knows of a run."""
-    counts = tuple(len(share) for share in held.shares)
+    counts = tuple(len(share) for share in client_data.shares)
     return RunSetting(
         seed=e.seed,
         ranks=e.client_ranks,
@@ -258,24 +258,24 @@ def make_server(recipe: Recipe, setting: RunSetting, model: LoadedModel, member:
     return Server(recipe, setting, model.weights, fresh_head(model.head, seed), seed)
 
 
-def run_facts(e: Experiment, setting: RunSetting, held: ClientData, model: LoadedModel) -> RunFacts:
+def run_facts(e: Experiment, setting: RunSetting, client_data: ClientData, model: LoadedModel) -> RunFacts:
     """What is fixed for a run, before its first round."""
     widths = sum(sum(shape) for shape in setting.shapes.values())
     return RunFacts(
         clients=setting.clients,
         ranks=np.array(setting.ranks),
         samples=np.array(setting.samples),
-        class_counts=held.class_counts,
-        classes=held.classes,
+        class_counts=client_data.class_counts,
+        classes=client_data.classes,
         layers=tuple(setting.shapes),
         shapes=tuple(setting.shapes.values()),
         device=setting.device,
         precision=setting.precision,
         threads=torch.get_num_threads(),
-        test_samples=len(held.test),
+        test_samples=len(client_data.test),
         backbone_parameters=model.parameters,
         adapter_parameters=np.array(setting.ranks) * widths,
         head_parameters=sum(tensor.numel() for tensor in model.head.values()),
-        styles=held.styles,
-        noisy=held.noisy,
+        styles=client_data.styles,
+        noisy=client_data.noisy,
     )

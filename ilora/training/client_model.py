@@ -103,10 +103,6 @@ class StackedModel:
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, module)
 
-    def weight(self, layer: str) -> Tensor:
-        """theta_0 of a layer, (d_out, d_in)."""
-        return self.linears[layer].frozen.weight
-
     def forward(self, parameters: Parameters, base: Base, inputs: Mapping[str, Tensor]) -> Output:
         """What K clients make of inputs (K, b, ...)."""
         for name, linear in self.linears.items():

@@ -40,10 +40,6 @@ class Engine(Protocol):
         """Each client's logits (n_k, C) and features (n_k, d) for its own training samples."""
         ...
 
-    def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
-        """Each client's logits (n_k, C) for its own training samples."""
-        ...
-
 
 def make_engine(
     kind: str, model: nn.Module, linears: Mapping[str, nn.Linear], head: Sequence[str], data: Data, precision: str = "float32"

@@ -92,10 +92,6 @@ class SequentialEngine:
         rows = [data.rows(slice(i, i + BATCH)) for i in range(0, len(data), BATCH)]
         return join_outputs([self._answer(parameters, base, k, rows) for k in range(len(base.ranks))], 0)
 
-    def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
-        """Each client's logits (n_k, C) for its own training samples."""
-        return [own.logits for own in self.own_outputs(parameters, base, samples)]
-
     def own_outputs(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Output]:
         """Each client's logits (n_k, C) and features (n_k, d) for its own training samples."""
         rows = [[self.data.rows(part) for part in index.split(BATCH)] for index in samples]

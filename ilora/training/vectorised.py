@@ -143,10 +143,6 @@ class VectorisedEngine:
             result.append(Output(found.logits[:, back], found.features[:, back]))
         return join_outputs(result, 0)
 
-    def own_logits(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Tensor]:
-        """Each client's logits (n_k, C) for its own training samples."""
-        return [output.logits for output in self.own_outputs(parameters, base, samples)]
-
     @torch.no_grad()
     def own_outputs(self, parameters: Parameters, base: Base, samples: Sequence[Tensor]) -> list[Output]:
         """Each client's logits (n_k, C) and features (n_k, d) for its own training samples."""

@@ -31,7 +31,8 @@ def test_some_of_the_clients_answer_as_they_do_among_all():
 def test_theta_0_stays_where_it_is():
     model = make_stacked()
     parameters, base = draw_setting()
-    before = model.weight("query").clone()
+    theta_0 = model.linears["query"].frozen.weight
+    before = theta_0.clone()
     model.forward(parameters, base, {"x": load_toy().train.inputs["x"][:8].reshape(4, 2, 3, 12)})
-    assert torch.equal(model.weight("query"), before)
-    assert not model.weight("query").requires_grad
+    assert torch.equal(theta_0, before)
+    assert not theta_0.requires_grad

@@ -195,7 +195,7 @@ def test_gradients_and_answers_are_the_same_from_as_few_rows_as_the_memory_holds
     weights = [torch.ones(len(own)) for own in samples]
 
     def all_of(engine):
-        answers = engine.own_logits(parameters, base, samples)
+        answers = [own.logits for own in engine.own_outputs(parameters, base, samples)]
         gradient = engine.gradient(parameters, base, samples, weights)
         return [*gradient.values(), engine.logits(parameters, base, load_toy().test), *answers]
 

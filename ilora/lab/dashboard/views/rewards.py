@@ -60,13 +60,13 @@ READINGS = {
         "Prompts lie by the two main directions of their features. The number in a cell is the client whose reward counts most"
         " there, the colour how much. Look up on the Playground which classes that client holds.",
         r"g(x)=\mathrm{softmax}(\mathrm{router}(\varphi(x)))",
-        ("ilora.stages.reward_models:trust", "ilora.stages.reward_models:fit_router"),
+        ("ilora.stages.reward_mixture:trust", "ilora.stages.reward_mixture:fit_router"),
     ),
     "ladder": Reading(
         "The same policy learns from different rewards. A single client's reward teaches its blind spots too. The last bar learns"
         " from labels, with as many forward passes.",
         r"R(x,y)=\sum_kg_k(x)\,\tilde r_k(x,y)",
-        ("ilora.stages.reward_models:fused", "ilora.stages.reward_mixture:MixtureOfRewards"),
+        ("ilora.stages.reward_mixture:fused", "ilora.stages.reward_mixture:MixtureOfRewards"),
     ),
 }
 
