@@ -1,4 +1,4 @@
-"""What reaches the server for one layer, what the server makes of it, and the one call that needs no training: `aggregate`."""
+"""What reaches the server for one layer, and what the server makes of it."""
 
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,7 @@ class Upload:
     ideal: Factors  # sum_k n_k/n (s_k B_k A_k - offset_k) over the trained models, exact
     levels: tuple[int, ...]  # the distinct ranks of all clients, ascending
     server: Factors | None = None  # the server's own factors of rank R before this round
-    held: Factors | None = None  # its update G before this round, whatever is merged left out
+    server_update: Factors | None = None  # its update G before this round, without what is merged
     send_A: Tensor | None = None  # (C, R) booleans, the slots that were sent; None: all that a client has
     send_B: Tensor | None = None
     offset: Stack | None = None  # the products that were cut out of the clients' bases

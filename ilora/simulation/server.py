@@ -66,7 +66,7 @@ class ServerLayer:
             ideal=weighted_update(stack if trained is None else trained, view.share, self.recipe.scaling, offset),
             levels=levels,
             server=self.own(view.index).factors.truncate(self.rank),
-            held=self.update_factors(),
+            server_update=self.update_factors(),
             send_A=slots_of(view.shared.send_A, self.name),
             send_B=slots_of(view.shared.send_B, self.name),
             offset=offset,

@@ -161,7 +161,7 @@ def full_rank_deltas(upload: Upload) -> Aggregate:
         weighted_update(upload.sent, upload.weights, upload.scaling, None),
         weighted_update(upload.start, upload.weights, upload.scaling, None),
     )
-    whole = change if upload.held is None else low_rank.add(upload.held, change)
+    whole = change if upload.server_update is None else low_rank.add(upload.server_update, change)
     cut = svd_aggregate(upload, whole)
     return Aggregate(cut.server_factors, cut.ideal, cut.scaling, cut.server_factors.rank, cut.scaled_factor)
 

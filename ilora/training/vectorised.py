@@ -59,7 +59,7 @@ class VectorisedEngine:
         return together(done)
 
     def _train_chunk(self, work: LocalWork, on_step: Callable[[int], None]) -> Trained:
-        """Train clients that are sorted from the most steps to the fewest; who has taken all of his stays as he is."""
+        """Train clients that are sorted from the most steps to the fewest; one that has taken all of its steps stays as it is."""
         steps = work.own_steps
         own_steps = torch.tensor(steps, device=work.batches.device)
         ended: tuple[Parameters, ...] = ({}, {}, {})  # parameters, m and v of every client after its last step

@@ -209,7 +209,7 @@ def test_what_truncation_hid_from_the_clients_stays_at_fedhls_server():
     cut = [(torch.tensor(Vh[:r]), torch.tensor(U[:, :r] * S[:r])) for r in (1, 2)]
     moved = [(A + 0.1 * torch.randn_like(A), B + 0.1 * torch.randn_like(B)) for A, B in cut]
     p = [0.25, 0.75]
-    result = full_rank_deltas(upload_of(Stack.of(cut), Stack.of(moved), p, held=Factors(*before)))
+    result = full_rank_deltas(upload_of(Stack.of(cut), Stack.of(moved), p, server_update=Factors(*before)))
     np.testing.assert_allclose(held(result), dense(before) + ideal(moved, p) - ideal(cut, p), atol=1e-9)
     assert result.rank > 2
 

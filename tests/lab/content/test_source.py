@@ -1,18 +1,18 @@
 """The code shown in the app is the code that runs."""
 
 import inspect
+import re
 
 import pytest
 
 from ilora.lab.content.source import source_of
-from ilora.lab.dashboard.charts.catalogue import CHARTS
-from ilora.methods.ingredients import INGREDIENTS
+from tests.conftest import ROOT
 
-SHOWN = {source for chart in CHARTS.values() for source in chart.sources}
-INGREDIENT_CODE = {i.source for stage in INGREDIENTS.values() for i in stage.values() if isinstance(i.source, str)}
+SOURCES = [ROOT / "app.py", *ROOT.glob("pages/*.py"), *ROOT.glob("ilora/**/*.py"), *ROOT.glob("ilora/**/*.toml")]
+NAMED = {where for path in SOURCES for where in re.findall(r'"(ilora[\w.]*:[\w.]+)"', path.read_text(encoding="utf-8"))}
 
 
-@pytest.mark.parametrize("where", sorted(SHOWN | INGREDIENT_CODE))
+@pytest.mark.parametrize("where", sorted(NAMED))
 def test_every_source_that_the_app_shows_exists(where):
     assert source_of(where).lstrip("@").startswith(("def ", "class ", "dataclass"))
 
