@@ -12,6 +12,7 @@ PROVENANCE = {
     "secondary": "from a secondary source",
     "reconstruction": "reconstruction: the mechanism is the paper's, the form is ours",
     "corrected": "the paper's algorithm, its bookkeeping corrected by us",
+    "ours": "ours: not in the paper",
     "own": "your own method",
 }
 

@@ -1,11 +1,13 @@
 """Stage 4: how is a client's gradient corrected? An ingredient maps the clients' view to what is added, or None."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ilora.lora.coordinates import Pair, transported
 from ilora.stages.context import ClientView, RoundContext, RunSetting, ServerView
 from ilora.stages.stage import Stage
 from ilora.training.client_model import Parameters
@@ -39,7 +41,7 @@ class Remembered(Stage):
     The server's state is "c/<name>" (...), at the largest rank; a client remembers "c_k/<name>", zero in slots it lacks.
     """
 
-    client_memory = ("c_k/",)
+    client_memory: ClassVar[tuple[str, ...]] = ("c_k/",)
 
     def broadcast(self, server: ServerView) -> Parameters:
         """c, cut to the slots that each client has."""
@@ -94,6 +96,74 @@ class ControlVariates(Remembered):
         self._note(view, gradient, correction)
         view.work.report[self.key] = self._remember(view, gradient)
         return correction
+
+
+class TransportedVariates(ControlVariates):
+    """As `ControlVariates`, but what is remembered is carried into each round's new slots before it is used (ours).
+
+    c_k goes from the pair of factors that client k received when it last took part to the one that it receives now, c from the
+    server's old pair to its new one. transport "none" leaves both where they are. coverage "owners": slot j of c moves by the
+    mean over the clients that own it instead of over all N, so that a lonely slot is not pulled back by its own gradient.
+    gradient "steps": c_k is the mean gradient on the client's way, as SCAFFOLD's option II, which needs no pass of its own.
+    The server's state has "pair/<layer>.A" and "pair/<layer>.B" besides; so has a client's memory.
+    """
+
+    client_memory = ("c_k/", "pair_k/")
+
+    def __init__(
+        self,
+        setting: RunSetting,
+        control_scale: str = "scaffold",
+        control_samples: int = 0,
+        transport: str = "tangent",
+        coverage: str = "all",
+        gradient: str = "pass",
+    ) -> None:
+        super().__init__(setting, control_scale, control_samples)
+        self.transport, self.coverage, self.gradient = transport, coverage, gradient
+        self.setting = setting
+
+    def broadcast(self, server: ServerView) -> Parameters:
+        """c in the coordinates of the server's new pair, cut to the slots that each client has."""
+        before, _ = server.before
+        self._carry(self.state, {name: tensor[0] for name, tensor in before.items()}, "c/", "pair/")
+        return super().broadcast(server)
+
+    def __call__(self, view: ClientView) -> Parameters:
+        """This round's corrections."""
+        self._carry(self.remembered(view), view.start, "c_k/", "pair_k/")
+        return super().__call__(view) if self.gradient == "pass" else self._correction(view)
+
+    def prepare(self, view: ClientView, work: LocalWork) -> LocalWork:
+        """Ask for the mean gradients of the steps, where these are what is remembered."""
+        return replace(work, keep_gradients=self.gradient == "steps")
+
+    def end(self, view: ClientView) -> Parameters:
+        """c_k <- the mean gradient of the steps, where that is what is remembered."""
+        gradients = view.trained.gradients
+        if not gradients or self.gradient == "pass":
+            return {}
+        self._note(view, gradients, self._correction(view))
+        return self._remember(view, gradients)
+
+    def update(self, server: ServerView) -> None:
+        """c <- c + sum_k (change of c_k) over all N, or, slot by slot, over those who own it."""
+        change, ranks = self.reported(server), torch.tensor(self.setting.ranks)
+        owners = (ranks[:, None] > torch.arange(self.setting.rank)).sum(0)
+        per_slot = (len(ranks) / owners if self.coverage == "owners" else torch.ones(len(owners))).to(self.setting.device)[None]
+        more = server.spread(change, per_slot, per_slot)
+        for name, own in change.items():
+            self.state[f"c/{name}"] += own.sum(0) / self.setting.clients * more[name][0]
+
+    def _carry(self, kept: Parameters, now: Parameters, gradient: str, pair: str) -> None:
+        """Move what is kept under `gradient` from the pair kept under `pair` to the pair `now`, and keep that."""
+        for layer in self.setting.shapes:
+            A, B = f"{layer}.A", f"{layer}.B"
+            new = Pair(now[A], now[B])
+            if self.transport != "none" and f"{gradient}{A}" in kept and f"{pair}{A}" in kept:
+                g, old = (Pair(kept[f"{start}{A}"], kept[f"{start}{B}"]) for start in (gradient, pair))
+                kept[f"{gradient}{A}"], kept[f"{gradient}{B}"] = transported(g, old, new, self.transport)
+            kept[f"{pair}{A}"], kept[f"{pair}{B}"] = new.A.clone(), new.B.clone()
 
 
 class Scaffold(Remembered):

@@ -32,6 +32,8 @@ OWN: dict[str, dict[str, Any]] = {
     "hetlora": {"options": {"least_rank": 1, "gamma": 0.6}},
     "ri-fedavg": {"options": {"directions": 2, "points": 3, "refresh": 1}},
     "dfl": {"local_steps": 4},
+    "ilora transported": {"options": {"mode": "transported"}},
+    "ilora transported, by owners, no pass": {"options": {"mode": "transported", "coverage": "owners", "gradient": "steps"}},
 }
 
 
@@ -85,9 +87,10 @@ def parts(broadcast: Broadcast) -> list[Broadcast]:
     return [broadcast_to(broadcast, [place]) for place in range(len(broadcast.ids))]
 
 
-def experiment_of(method: str) -> Experiment:
+def experiment_of(name: str) -> Experiment:
     """Three rounds in which slots are given up, clients weighed and duals moved, with half of five clients of mixed ranks."""
-    wanted = {"skew": METHODS[method].needed_skew or "label", "local_steps": 3} | OWN.get(method, {})
+    method = name.partition(" ")[0]
+    wanted = {"skew": METHODS[method].needed_skew or "label", "local_steps": 3} | OWN.get(name, {})
     return toy_experiment(method=method, ranks=(2, 4, 6, 3, 5), participation=0.5, rounds=3, lr=3e-3, **wanted)
 
 
@@ -100,7 +103,7 @@ def assert_same_model(one: Simulation, other: Simulation) -> None:
         torch.testing.assert_close(tensor, other.server.head[name], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", FEDERATING)
+@pytest.mark.parametrize("method", [*FEDERATING, *(name for name in OWN if " " in name)])
 def test_one_client_at_a_time_and_stock_peft_are_the_same_as_all_stacked(method: str) -> None:
     with small_tasks():
         experiment = experiment_of(method)

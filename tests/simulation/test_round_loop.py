@@ -43,6 +43,8 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("ilora", {"initialise": "fresh", "aggregate": "svd"}),
     ("flexlora", {"initialise": "qr"}),
     ("flora", {"correction": "control-variates"}),
+    ("ilora", {"mode": "transported"}),
+    ("ilora", {"mode": "transported", "coverage": "owners", "gradient": "steps"}),
 ]
 MODES: list[tuple[str, dict[str, Any]]] = [("ilora", {}), ("ilora", {"mode": "paper"}), ("ilora", {"mode": "official"}), *PLAIN]
 EVERYTHING = [
@@ -50,6 +52,7 @@ EVERYTHING = [
     ("ilora", {"aggregate": "svd"}),
     ("ilora", {"aggregate": "concat-pivoted-qr"}),
     ("ilora", {"aggregate": "stack"}),
+    ("ilora", {"mode": "transported"}),
 ]
 
 

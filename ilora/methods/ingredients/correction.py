@@ -2,6 +2,18 @@
 
 from ilora.methods.ingredient import Ingredient, Option
 
+_VARIATES = {
+    "control_scale": Option(
+        "scaffold",
+        "c_k is the mean gradient of the client's samples ('scaffold'), or the sum of its batch gradients over its"
+        " number of samples, about a batch size smaller ('official')",
+        ("scaffold", "official"),
+    ),
+    "control_samples": Option(
+        0, "how many of its samples a client takes for c_k, drawn each round; 0: all of them, as ILoRA does", least=0
+    ),
+}
+
 INGREDIENTS: dict[str, Ingredient] = {
     "none": Ingredient(
         "None",
@@ -18,15 +30,34 @@ INGREDIENTS: dict[str, Ingredient] = {
         "ilora.stages.corrections:ControlVariates",
         r"g\leftarrow\nabla F_k+(\mathrm{trunc}_{r_k}(c)-c_k),"
         r"\quad c\leftarrow c+\tfrac1N\sum_{k\in S}\mathrm{pad}(c_k^{+}-c_k)",
+        _VARIATES,
+        sends_twice=True,
+        sends_gradients=True,
+        needs_client_training=True,
+    ),
+    "transported-variates": Ingredient(
+        "Transported control variates",
+        "Control variates that are carried into each round's new slots before they correct: what was remembered at the old"
+        " factors is projected onto the new ones.",
+        "ilora.stages.corrections:TransportedVariates",
+        r"g_A\leftarrow(B_o^{+}B_n)^\top g_A+B_n^\top(I-P_B)\,g_B(A_o^{+})^\top,"
+        r"\quad g_B\leftarrow g_B(A_nA_o^{+})^\top+(B_o^{+})^\top g_A(I-P_A)A_n^\top",
         {
-            "control_scale": Option(
-                "scaffold",
-                "c_k is the mean gradient of the client's samples ('scaffold'), or the sum of its batch gradients over its"
-                " number of samples, about a batch size smaller ('official')",
-                ("scaffold", "official"),
+            **_VARIATES,
+            "transport": Option(
+                "tangent",
+                "each factor's gradient for itself ('plain'), with what each says of the other ('tangent'), or not ('none')",
+                ("tangent", "plain", "none"),
             ),
-            "control_samples": Option(
-                0, "how many of its samples a client takes for c_k, drawn each round; 0: all of them, as ILoRA does", least=0
+            "coverage": Option(
+                "all",
+                "a slot of c moves by the mean over all clients ('all'), or over those that own it ('owners')",
+                ("all", "owners"),
+            ),
+            "gradient": Option(
+                "pass",
+                "c_k is taken in a pass of its own ('pass'), or is the mean gradient of the local steps ('steps')",
+                ("pass", "steps"),
             ),
         },
         sends_twice=True,

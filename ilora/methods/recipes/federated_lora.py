@@ -45,6 +45,7 @@ METHODS: dict[str, Method] = {
                 "control_scale": "official",
             },
             "official": {"scaling": "16/r", "residual": "plain", "rescale": True, "deltas": False, "control_scale": "official"},
+            "transported": {"provenance": "ours", "correction": "transported-variates", "control_samples": 500},
         },
     ),
     "fedit": Method(
