@@ -7,8 +7,9 @@ from ilora.checks import settings_of
 from ilora.experiment import Experiment
 
 GLOSSARY = {
-    "mode": "ILoRA in three forms. Corrected: the paper's algorithm with its bookkeeping corrected. Official: the authors' code,"
-    " with the departures that the page Methods lists. Paper: the formulas as they are quoted, with the code's control variates.",
+    "mode": "ILoRA in four forms. Corrected: the paper's algorithm with its bookkeeping corrected. Transported: the same, and"
+    " control variates are carried into each round's new components, which is ours. Official: the authors' code, with the"
+    " departures that the page Methods lists. Paper: the formulas as they are quoted, with the code's control variates.",
     "client": "One participant. It trains on its own samples, which never leave it, and sends its adapter and head.",
     "rank": "How many directions a client's adapter has. A higher rank can express more, and costs more to train and send.",
     "adapter": "Two thin matrices A (r × d_in) and B (d_out × r) beside a frozen layer. Only they are trained.",
