@@ -40,9 +40,7 @@ class Method:
     weighting: str = "samples"
     aggregate: str = "mean"
     server: str = "take"
-    learns_from_reward: bool = (
-        False  # learns from a reward: its accuracy stands in no ranking with methods that learn from labels
-    )
+    learns_from_reward: bool = False  # so it stands in no ranking with methods that learn from labels
     options: Mapping[str, Any] = field(default_factory=dict)
     modes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the first one is the default
 

@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
+from ilora.checks import FieldError
 from ilora.display import brief
 from ilora.experiment import Experiment
 from ilora.lora import low_rank
@@ -83,11 +84,12 @@ def thinnest(update: Factors) -> Factors:
 
 
 def export(simulation: "Simulation", rank: int) -> Adapter:
-    """What a client of `rank` would receive now. ValueError for a rank out of reach, or where there is no global model."""
+    """What a client of `rank` would receive now. FieldError for a rank out of reach, or where there is no global model."""
     server = simulation.server
     refuse_personalised(simulation.recipe.ingredients)
     if not 1 <= rank <= server.rank:
-        raise ValueError(f"rank is {rank}; allowed is a whole number from 1 to {server.rank}, the server's rank.")
+        allowed = f"a whole number from 1 to {server.rank}, the server's rank"
+        raise FieldError("rank", rank, allowed, f"rank is {rank}; allowed is {allowed}.")
     before = {name: update.to(simulation.device) for name, update in simulation.merged_at_first.updates.items()}
     factors = {name: thinnest(Factors.dense(update)) for name, update in before.items()}
     for name, layer in server.layers.items():

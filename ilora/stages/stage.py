@@ -91,14 +91,14 @@ class Stage:
         """The head that is kept, from the server's and the clients' mean."""
         return mean
 
-    def packed(self, numbers: int, vectors: int) -> int | None:
-        """Bytes of the factors that go up, where they are packed closer than float32; a vector is a row of A, a column of B."""
-        return None
-
     # --- the observer, in a simulation only ---
 
     def observe(self, context: RoundContext) -> None:
         """Note in the log what needs a look at both sides; no stage reads it."""
+
+    def packed(self, numbers: int, vectors: int) -> int | None:
+        """Bytes of the factors that go up, where they are packed closer than float32; a vector is a row of A, a column of B."""
+        return None
 
     # --- what every stage has ---
 
