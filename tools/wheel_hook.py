@@ -1,5 +1,6 @@
 """What pyproject.toml cannot say of the wheel: `app.py` goes with it, and is left where it is by `pip install -e`."""
 
+from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -11,4 +12,4 @@ class WheelHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add `app.py` to a wheel that is installed elsewhere."""
         if version == "standard":
-            build_data["force_include"]["app.py"] = "ilora/shipped/app.py"
+            build_data["force_include"]["app.py"] = str(Path("ilora", "shipped", "app.py"))
