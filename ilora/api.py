@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from ilora.checks import FieldError, shown
-from ilora.display import brief
 from ilora.experiment import Experiment
 from ilora.lora.aggregation import Aggregate, Upload, weighted_update
 from ilora.lora.factors import Stack
 from ilora.methods import Recipe, resolve
 from ilora.methods.compatibility import refuse_personalised
-from ilora.records import Round, main_score, score_text
+from ilora.records import Round, brief, main_score, score_text
 from ilora.simulation.round_loop import Simulation
 from ilora.simulation.server import Snapshot
 from ilora.stages.stage import make

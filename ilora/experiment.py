@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from ilora.checks import FieldError, Setting, allow, listed, one_of, setting, settings_of, whole
-from ilora.display import brief, html_table
 from ilora.lora.scaling import Scaling
 from ilora.methods import METHODS, Recipe, resolve
 from ilora.methods.compatibility import refuse_epochs, refuse_regression
+from ilora.records import brief, html_table
 from ilora.tasks import TASKS, TaskCard
 from ilora.tasks.catalogue import PLAIN_NAMES, TARGETS, BackboneCard
 

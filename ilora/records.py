@@ -5,13 +5,13 @@ MOST_PAIRED of them.
 """
 
 import json
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from html import escape
 from typing import Any
 
 import numpy as np
-
-from ilora.display import brief
 
 BINS = 10  # of equal width, into which answers are sorted by confidence
 MOST_PAIRED = 64  # clients between which alignment and cosine are computed pair by pair
@@ -205,3 +205,18 @@ class RunFacts:
         values["styles"] = tuple(values.get("styles", ()))
         values["noisy"] = tuple(values.get("noisy", ()))
         return cls(**values)
+
+
+MOST_SHOWN = 900  # characters
+
+
+def brief(name: str, values: Mapping[str, Any]) -> str:
+    """`name(field=value, ...)`, long values and long lists of fields cut."""
+    text = ", ".join(f"{field}={reprlib.repr(value)}" for field, value in values.items())
+    return f"{name}({text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + '...'})"
+
+
+def html_table(title: str, values: Mapping[str, Any]) -> str:
+    """A table with one row per field, as HTML."""
+    rows = (f"<tr><th>{escape(field)}</th><td>{escape(reprlib.repr(value))}</td></tr>" for field, value in values.items())
+    return f"<table><caption>{escape(title)}</caption>{''.join(rows)}</table>"

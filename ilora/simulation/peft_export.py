@@ -9,11 +9,11 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from ilora.checks import FieldError
-from ilora.display import brief
 from ilora.experiment import Experiment
 from ilora.lora import low_rank
 from ilora.lora.factors import Factors
 from ilora.methods.compatibility import refuse_personalised
+from ilora.records import brief
 from ilora.training.client_model import Parameters
 
 if TYPE_CHECKING:

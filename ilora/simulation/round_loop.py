@@ -35,8 +35,8 @@ from ilora.simulation.recording import Costs, LayerOutcome, layer_outcome, layer
 from ilora.simulation.server import Aggregated, Server, Snapshot
 from ilora.stages.context import Broadcast, Reply, RoundContext, RoundLog, RunSetting
 from ilora.tasks import load_task
+from ilora.tasks.backbones import check_rank, find_linears
 from ilora.tasks.base import Data, Task
-from ilora.tasks.linears import check_rank, find_linears
 from ilora.tasks.peft_import import Merged, merge_adapter
 from ilora.training.client_model import Parameters
 from ilora.training.engine import Engine, make_engine

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilora.checks import FieldError
-from ilora.places import cache_folder, shipped
 from ilora.tasks.cards import CIFAR_TASKS, TEXT_TASKS
 from ilora.tasks.catalogue import BackboneCard, TaskCard
+from ilora.tasks.places import cache_folder, shipped
 
 if TYPE_CHECKING:
     from ilora.tasks.base import Task

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification
 
-from ilora.places import cache_folder
 from ilora.tasks import TASKS, data_folder
 from ilora.tasks.backbones import load_embedded
 from ilora.tasks.base import Backbone, Data, Inputs, Task
 from ilora.tasks.cards import CIFAR_VIT, CIFAR_VIT_50, UNSEEN
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100, Images, Layout, find_or_fetch, read_test, read_train
 from ilora.tasks.download import Watch, progress_bar
+from ilora.tasks.places import cache_folder
 from ilora.tasks.pretrained import image_preparation, load_pretrained
 from ilora.tasks.styles import IMAGE_STYLES
 

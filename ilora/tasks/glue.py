@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from ilora.places import cache_folder
 from ilora.tasks import TASKS, data_error
 from ilora.tasks.backbones import load_encoder, load_tokenizer
 from ilora.tasks.base import Data, Task
 from ilora.tasks.download import DownloadError, StoppedError, Watch, progress_bar
 from ilora.tasks.glue_files import SHEETS, Rows, read_sheet, write_sheet
+from ilora.tasks.places import cache_folder
 from ilora.tasks.tokens import as_data, kept_tokens, text_of
 
 HUB = "nyu-mll/glue"

@@ -11,10 +11,10 @@ from transformers import ViTConfig, ViTForImageClassification
 import ilora
 from ilora.checks import FieldError
 from ilora.tasks import TASKS, cifar, fetch_task, is_at_hand, load_task
+from ilora.tasks.backbones import find_linears
 from ilora.tasks.cards import CIFAR100_NAMES, CIFAR_TASKS, SEEN, UNSEEN
 from ilora.tasks.cifar import first_of_each, load_backbone, small_vit
 from ilora.tasks.cifar_files import CIFAR10, CIFAR100, Images
-from ilora.tasks.linears import find_linears
 from tests.tasks import cifar_standin
 
 EMBEDDED = [(task, name) for task, card in CIFAR_TASKS.items() for name in card.backbones if name in cifar.SCRIPTS]

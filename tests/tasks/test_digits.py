@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ilora.checks import FieldError
 from ilora.tasks import LETTERS_VIT, TASKS, data_folder, load_task
+from ilora.tasks.backbones import find_linears
 from ilora.tasks.digits import WEIGHTS, load_backbone, tiny_vit
-from ilora.tasks.linears import find_linears
 from tools.pretrain.pretrain_digits import LETTERS, batch, glyphs, pretrain, save_backbone
 
 CARD = TASKS["digits"]

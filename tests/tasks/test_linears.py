@@ -6,7 +6,7 @@ import pytest
 import transformers as hf
 from torch import nn
 
-from ilora.tasks.linears import find_linears
+from ilora.tasks.backbones import find_linears
 
 SIZES: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 PIXELS = {**SIZES, "image_size": 8, "patch_size": 4}

@@ -22,9 +22,9 @@ from tqdm import trange
 from transformers import ViTForImageClassification
 
 from ilora.tasks import LETTERS_VIT, data_folder, load_task
+from ilora.tasks.backbones import find_linears
 from ilora.tasks.base import Task
 from ilora.tasks.digits import WEIGHTS, load_backbone, tiny_vit
-from ilora.tasks.linears import find_linears
 
 LETTERS = string.ascii_letters
 STROKES = (0, 2, 4, 6)

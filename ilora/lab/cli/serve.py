@@ -5,7 +5,7 @@ import importlib.util
 import runpy
 import sys
 
-from ilora.places import shipped
+from ilora.tasks.places import shipped
 
 
 def app_command(chosen: argparse.Namespace) -> int:

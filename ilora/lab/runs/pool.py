@@ -16,7 +16,7 @@ from ilora.lab.runs import leases
 from ilora.lab.runs.leases import Worker
 from ilora.lab.runs.processes import identity, lives, this_process
 from ilora.lab.runs.store import Store, StoreError
-from ilora.places import environment_for_python
+from ilora.tasks.places import environment_for_python
 
 START_AGAIN_SECONDS = 30  # after a worker that failed to start
 PATIENCE_SECONDS = 0.5  # a page waits no longer for a store that another process has locked

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ilora.lab.cli import main
-from ilora.places import shipped
+from ilora.tasks.places import shipped
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from ilora.lab.dashboard import data_access, url
 from ilora.lab.dashboard.charts.report import report
 from ilora.lab.runs import archive
 from ilora.lab.runs.store import Run
-from ilora.places import environment_for_python
+from ilora.tasks.places import environment_for_python
 
 _IMAGES = """<div class="ilora-download">
 <button type="button" value="png">PNG</button><button type="button" value="svg">SVG</button></div>"""

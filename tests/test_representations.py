@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import ilora
-from ilora.display import MOST_SHOWN, brief, html_table
 from ilora.experiment import Experiment
+from ilora.records import MOST_SHOWN, brief, html_table
 
 SMALL: dict[str, Any] = {"ranks": [2, 4], "rounds": 2, "local_steps": 2, "batch_size": 4}
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from ilora import places, tasks
-from ilora.tasks import is_at_hand, place_of
+from ilora import tasks
+from ilora.tasks import is_at_hand, place_of, places
 
 FILE = tasks.TASKS["cifar10"].files[0]
 
@@ -68,6 +68,6 @@ def test_a_folder_that_somebody_names_is_the_only_place(folders, tmp_path):
 
 
 def test_another_python_finds_this_package_from_any_folder(tmp_path):
-    code = "import ilora.places; print(ilora.places.PACKAGE)"
+    code = "import ilora.tasks.places; print(ilora.tasks.places.PACKAGE)"
     found = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, env=places.environment_for_python(), text=True)
     assert found.strip() == str(places.PACKAGE)
