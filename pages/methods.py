@@ -5,6 +5,7 @@ import re
 import pandas as pd
 import streamlit as st
 
+from ilora.lab.content.reading_path import steps
 from ilora.lab.dashboard.charts.block import provenance_badge, show_formula, show_sources
 from ilora.lab.dashboard.navigation import title
 from ilora.methods import METHODS, PROVENANCE, Method, properties
@@ -78,11 +79,21 @@ def table(methods: dict[str, Method]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def read_the_algorithm() -> None:
+    """The functions that a round of ILoRA enters, in the paper's order, and the code of the one that is chosen."""
+    path = {f"{step.heading}: {step.source.split(':')[1]}": step for step in steps()}
+    chosen = path[st.selectbox("Step", list(path), key="methods.step")]
+    st.markdown(chosen.what + (f" :gray-badge[{chosen.formula}]" if chosen.formula else ""))
+    show_sources((chosen.source,))
+
+
 title("What does each method do?")
 st.caption(
     f"A method is a recipe: one ingredient for each of {len(STAGES)} stages of a round."
     " The badge says where its formulas come from."
 )
+with st.expander("Read the algorithm: one round of ILoRA, function by function", icon=":material/menu_book:", key="methods.path"):
+    read_the_algorithm()
 asked = st.text_input(
     "Find", type="search", key="methods.find", placeholder="title, author or idea", live="300ms", label_visibility="collapsed"
 )

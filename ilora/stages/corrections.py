@@ -35,7 +35,7 @@ def steering(gradient: Tensor, correction: Tensor) -> Parameters:
     }
 
 
-class Remembered(Stage):
+class Variates(Stage):
     """What ILoRA's control variates and SCAFFOLD share: c at the server, c_k at each client, g <- g + (trunc_{r_k}(c) - c_k).
 
     The server's state is "c/<name>" (...), at the largest rank; a client remembers "c_k/<name>", zero in slots it lacks.
@@ -81,7 +81,7 @@ class Remembered(Stage):
             context.log.columns |= steering(torch.stack(notes["gradient"]), torch.stack(notes["correction"]))
 
 
-class ControlVariates(Remembered):
+class ControlVariates(Variates):
     """g <- g + (trunc_{r_k}(c) - c_k), c_k the client's mean gradient at the model it received (ILoRA; SCAFFOLD's option I).
 
     The mean is over all its samples, or, where that costs more than the training, over `control_samples` of them.
@@ -166,7 +166,7 @@ class TransportedVariates(ControlVariates):
             kept[f"{pair}{A}"], kept[f"{pair}{B}"] = new.A.clone(), new.B.clone()
 
 
-class Scaffold(Remembered):
+class Scaffold(Variates):
     """g <- g - c_k + c; then c_k <- the mean of the client's own gradients on its way (SCAFFOLD's option II, arXiv:1910.06378).
 
     Under plain SGD that mean is c_k - c + (theta_t - theta_k) / (K eta), the form in the paper; taken from the gradients, it

@@ -1,5 +1,6 @@
 """Methods: a card for each, with provenance and code."""
 
+from ilora.lab.content.reading_path import steps
 from ilora.lab.dashboard.charts.block import SHORT
 from ilora.methods import METHODS, PROVENANCE
 
@@ -52,3 +53,13 @@ def test_a_search_that_finds_nothing_says_so(open_app):
     app = open_app("methods")
     app.text_input(key="methods.find").set_value("no such method").run()
     assert "No method fits these words." in [element.value for element in app.info]
+
+
+def test_the_algorithm_is_read_function_by_function(open_app):
+    app = open_app("methods")
+    offered = app.selectbox(key="methods.step").options
+    assert len(offered) == len(steps()) > 20
+    last = next(name for name in offered if name.endswith("concatenated_qr"))
+    app.selectbox(key="methods.step").set_value(last).run()
+    assert not app.exception
+    assert any("def concatenated_qr" in code.value for code in app.code)
