@@ -15,7 +15,7 @@ from tests.conftest import ROOT, end_processes, free_port, wait_until_healthy
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 PAGE = """
 from streamlit.testing.v1 import AppTest
-from ilora.places import shipped
+from ilora.tasks.places import shipped
 app = AppTest.from_file(str(shipped("app.py")), default_timeout=60).run()
 assert not app.exception, app.exception
 app.switch_page("pages/methods.py").run()
@@ -63,7 +63,11 @@ def python(installed: Path, away: dict[str, str], tmp_path: Path) -> Callable[..
 
 def test_the_wheel_holds_the_repositorys_doors_and_assets_and_no_download(installed):
     tracked = subprocess.run(
-        ["git", "ls-files", "app.py", "pages", "data", ".streamlit"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "app.py", "pages", "data", ".streamlit", "docs/read-the-algorithm.md"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     shipped = installed / "ilora" / "shipped"
     carried = {path.relative_to(shipped).as_posix() for path in shipped.rglob("*") if path.is_file()}

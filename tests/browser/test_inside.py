@@ -35,13 +35,13 @@ def test_play_moves_every_chart_and_pauses_at_the_end(page):
 
 def test_rounds_are_stepped_by_keyboard(page):
     tab = page("drift?run=recorded&round=5")
-    expect(tab.get_by_text("In round 5 the clients go")).to_be_visible(timeout=SECONDS)
+    expect(tab.get_by_text(re.compile(r"is furthest from the mean update.*round 5"))).to_be_visible(timeout=SECONDS)
     expect(tab.locator(CHART)).to_have_count(6, timeout=SECONDS)
     tab.wait_for_timeout(2_000)  # until the page listens to keys
     tab.keyboard.press("l")
-    expect(tab.get_by_text("In round 6 the clients go")).to_be_visible(timeout=SECONDS)
+    expect(tab.get_by_text(re.compile(r"is furthest from the mean update.*round 6"))).to_be_visible(timeout=SECONDS)
     tab.keyboard.press("j")
-    expect(tab.get_by_text("In round 5 the clients go")).to_be_visible(timeout=SECONDS)
+    expect(tab.get_by_text(re.compile(r"is furthest from the mean update.*round 5"))).to_be_visible(timeout=SECONDS)
     tab.wait_for_function("location.search.includes('round=5')")
 
 

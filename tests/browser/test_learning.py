@@ -35,7 +35,7 @@ def test_a_lesson_by_keyboard_with_a_wrong_and_a_right_answer_counted_in_a_room(
     learner = page(link.split("/", 3)[3])
     learner.locator(".st-key-lesson-drift").get_by_role("button", name="Start").focus()
     learner.keyboard.press("Enter")
-    expect(learner.get_by_role("heading", name="Can a client know where everybody is going?")).to_be_visible()
+    expect(learner.get_by_role("heading", name="Can a client know the global direction?")).to_be_visible()
     choose(learner, 2)  # higher drift
     learner.get_by_text("It turned out otherwise").wait_for(timeout=SECONDS)
     expect(learner.locator(".js-plotly-plot")).to_have_count(2, timeout=SECONDS)

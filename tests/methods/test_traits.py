@@ -117,21 +117,21 @@ def test_every_ingredient_of_the_package_declares_what_the_table_asks(stage, key
 REFUSED = """
 sharing b-only: initialise fresh; aggregate stack thresholded-stack
 sharing alternate: initialise fresh; aggregate stack thresholded-stack
-sharing a-only: initialise fresh; correction control-variates; upload rotate; weighting contribution
+sharing a-only: initialise fresh; correction control-variates transported-variates; upload rotate; weighting contribution
 sharing a-only: aggregate stack svd concat-qr concat-pivoted-qr corrected-mean mean-and-residual rank-partitions
 sharing a-only: aggregate full-rank-deltas thresholded-stack
 sharing diagonal: initialise fresh; upload without-scales; aggregate stack thresholded-stack
 sharing top-slots: initialise fresh; objective tail-penalty; upload prune-tail prune-weak
 sharing alternate-top: initialise fresh; objective tail-penalty; upload prune-tail prune-weak; aggregate stack thresholded-stack
 sharing sketch: initialise qr fresh; objective tail-penalty; upload prune-tail prune-weak
-sharing personal-slots: initialise fresh; correction control-variates global-direction scaffold
+sharing personal-slots: initialise fresh; correction control-variates transported-variates global-direction scaffold
 sharing personal-slots: upload rotate prune-tail prune-weak; server dual-shift
 sharing personal-slots: aggregate mean stack svd concat-qr concat-pivoted-qr corrected-mean mean-and-residual rank-partitions
 sharing personal-slots: aggregate full-rank-deltas thresholded-stack
 sharing rewards: initialise fresh; objective tail-penalty dual contrast roughness pseudo-out
-sharing rewards: correction control-variates global-direction scaffold split-moments; upload prune-tail prune-weak
+sharing rewards: correction control-variates transported-variates global-direction scaffold split-moments; upload prune-tail prune-weak
 sharing rewards: server dual-shift
-sharing branches: initialise qr fresh; correction control-variates global-direction scaffold split-moments
+sharing branches: initialise qr fresh; correction control-variates transported-variates global-direction scaffold split-moments
 sharing branches: objective cross-entropy tail-penalty proximal dual contrast roughness pseudo-out grpo
 sharing branches: upload rotate prune-tail prune-weak without-scales; weighting inverse-truncation confidence contribution
 sharing branches: aggregate stack mean-and-residual rank-partitions full-rank-deltas thresholded-stack; server dual-shift

@@ -85,19 +85,21 @@ def _tend(store: Store, most: int, only_if_needed: bool = False) -> str:
     return f"No worker starts: {_last_line(log_file(store, failed[0].id))}" if failed else ""
 
 
-def keep_up(home: Path | None = None) -> threading.Thread:
+def keep_up(home: Path | None = None, ended: threading.Event | None = None) -> threading.Thread:
     """Look after the store every UPKEEP_SECONDS in a thread of its own, so that runs go on with no page open.
 
-    Unlike `tend` it starts a worker only for a run that waits. Returns the thread, which ends with the process.
+    Unlike `tend` it starts a worker only for a run that waits. Returns the thread, which ends when `ended` is set or with the
+    process.
     """
+    over = ended or threading.Event()
 
     def look_after() -> None:
         store: Store | None = None
-        while True:
+        while not over.is_set():
             with suppress(StoreError):  # a page that is open says so
                 store = store or Store(home)
                 _tend(store, most_workers(), only_if_needed=True)
-            time.sleep(UPKEEP_SECONDS)
+            over.wait(UPKEEP_SECONDS)
 
     thread = threading.Thread(target=look_after, name="upkeep", daemon=True)
     thread.start()

@@ -1,9 +1,12 @@
 """Runs are looked after whether or not a page is open, and a locked store is a line and no traceback."""
 
 import sqlite3
+import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,12 +20,17 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many workers could be started, each time that one would have been."""
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many workers could be started, each time that one would have been; upkeep ends with the test."""
     starts: list[int] = []
+    ended, threads = threading.Event(), set(threading.enumerate())
     monkeypatch.setattr(pool, "_start", lambda store, most: starts.append(most))
     monkeypatch.setattr(pool, "UPKEEP_SECONDS", 0.02)
-    return starts
+    monkeypatch.setattr(pool, "keep_up", partial(pool.keep_up, ended=ended))
+    yield starts
+    ended.set()
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(timeout=10)
 
 
 def wait_for(condition, seconds: float = 20) -> None:

@@ -63,7 +63,8 @@ def test_methods_without_a_common_model_stand_apart():
 
 def test_iloras_modes_and_its_ablation_have_rows_of_their_own():
     titles = [row.title for row in rows_of(["ilora", "fedit"])]
-    assert titles == ["ILoRA, corrected", "ILoRA, paper", "ILoRA, official", "ILoRA, no control variates", "FedIT"]
+    modes = ["ILoRA, corrected", "ILoRA, paper", "ILoRA, official", "ILoRA, transported"]
+    assert titles == [*modes, "ILoRA, no control variates", "FedIT"]
 
 
 def test_methods_that_learn_from_rewards_have_no_row():
