@@ -129,7 +129,8 @@ sharing personal-slots: upload rotate prune-tail prune-weak; server dual-shift
 sharing personal-slots: aggregate mean stack svd concat-qr concat-pivoted-qr corrected-mean mean-and-residual rank-partitions
 sharing personal-slots: aggregate full-rank-deltas thresholded-stack
 sharing rewards: initialise fresh; objective tail-penalty dual contrast roughness pseudo-out
-sharing rewards: correction control-variates transported-variates global-direction scaffold split-moments; upload prune-tail prune-weak
+sharing rewards: correction control-variates transported-variates global-direction scaffold split-moments
+sharing rewards: upload prune-tail prune-weak
 sharing rewards: server dual-shift
 sharing branches: initialise qr fresh; correction control-variates transported-variates global-direction scaffold split-moments
 sharing branches: objective cross-entropy tail-penalty proximal dual contrast roughness pseudo-out grpo
