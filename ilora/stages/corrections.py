@@ -105,7 +105,7 @@ class TransportedVariates(ControlVariates):
     server's old pair to its new one. transport "none" leaves both where they are. coverage "owners": slot j of c moves by the
     mean over the clients that own it instead of over all N, so that a lonely slot is not pulled back by its own gradient.
     gradient "steps": c_k is the mean gradient on the client's way, as SCAFFOLD's option II, which needs no pass of its own.
-    The server's state has "pair/<layer>.A" and "pair/<layer>.B" besides; so has a client's memory.
+    The server's state has "pair/<layer>.A" and ".B" besides, a client's memory "pair_k/<layer>.A" and ".B".
     """
 
     client_memory = ("c_k/", "pair_k/")
